@@ -1,0 +1,7 @@
+//! Bytes on the wire: checked views and small representations. No state, no time, no keys.
+
+pub mod demux;
+pub mod dtmf;
+pub mod rtcp;
+pub mod rtp;
+pub mod stun;

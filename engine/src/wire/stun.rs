@@ -1,0 +1,1 @@
+//! STUN messages as ICE uses them (RFC 8489).
