@@ -1,5 +1,6 @@
 //! Media engine for WhatsApp Business calls.
 
+pub mod call;
 pub mod codec;
 pub mod dtls;
 pub mod dtmf;

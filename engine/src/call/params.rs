@@ -1,0 +1,84 @@
+//! What two ends of a call tell each other through signalling, as values: never SDP text.
+//!
+//! Given by: `signalling::sdp`, or a host that has its own SDP. Refuses: parsing and writing text.
+
+use crate::dtls::Fingerprint;
+use crate::ice::{Candidate, Credentials};
+
+/// The value of `a=setup` (RFC 4145 section 4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SetupRole {
+    /// Either; only in offers (D20), though answers of Meta with it have been seen.
+    ActPass,
+    /// Sends the ClientHello.
+    Active,
+    /// Waits for it.
+    Passive,
+}
+
+/// Our side of a call, for the SDP we send. Stable from the moment the call is opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalParams {
+    /// Our ICE credentials.
+    pub credentials: Credentials,
+    /// Our candidates, best first; all there will ever be.
+    pub candidates: Vec<Candidate>,
+    /// Fingerprint of our certificate.
+    pub fingerprint: Fingerprint,
+    /// What we say in `a=setup`: `Active` in answers, `ActPass` in offers.
+    pub role: SetupRole,
+    /// The one SSRC of the call.
+    pub ssrc: u32,
+    /// Canonical name, random, without any trace of the host.
+    pub cname: String,
+}
+
+/// The peer's side of a call, from the SDP it sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteParams {
+    /// Its ICE credentials, `==` included (M4).
+    pub credentials: Credentials,
+    /// Whether it said `a=ice-lite`.
+    pub lite: bool,
+    /// Its UDP candidates of component 1.
+    pub candidates: Vec<Candidate>,
+    /// Acceptable SHA-256 fingerprints, at least one.
+    pub fingerprints: Vec<Fingerprint>,
+    /// What it said in `a=setup`.
+    pub role: SetupRole,
+    /// What may be sent to it.
+    pub media: MediaParams,
+    /// The SSRC it announced. A hint: others are not dropped (`whatsapp-calling.md` 5.5).
+    pub ssrc: Option<u32>,
+}
+
+/// Payload types and the peer's wishes for our Opus (RFC 7587 section 6.1, O3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MediaParams {
+    /// Payload type of `opus/48000/2`.
+    pub opus_payload_type: u8,
+    /// Payload type of `telephone-event/8000`; 126 is listened to even when absent (M14).
+    pub dtmf_payload_type: Option<u8>,
+    /// Largest average bit rate in bits per second, 6 000 to 510 000.
+    pub bitrate_bps_max: u32,
+    /// Largest playback rate in Hz: caps the audio bandwidth.
+    pub playback_rate_hz_max: u32,
+    /// Whether in-band FEC is of use to it.
+    pub fec: bool,
+    /// Whether it would take DTX. We never use it towards Meta (`whatsapp-calling.md` 5.5).
+    pub dtx: bool,
+}
+
+impl Default for MediaParams {
+    /// Meta's modern offer (`whatsapp-calling.md` 4.1).
+    fn default() -> Self {
+        Self {
+            opus_payload_type: 111,
+            dtmf_payload_type: Some(126),
+            bitrate_bps_max: 20_000,
+            playback_rate_hz_max: 16_000,
+            fec: true,
+            dtx: false,
+        }
+    }
+}
