@@ -1,9 +1,13 @@
 //! Media engine for WhatsApp Business calls.
 
+#[cfg(feature = "io")]
+pub mod bridge;
 pub mod call;
 pub mod codec;
 pub mod dtls;
 pub mod dtmf;
+#[cfg(feature = "io")]
+pub mod engine;
 pub mod error;
 pub mod ice;
 pub mod jitter;

@@ -1,0 +1,81 @@
+//! What a call tells its host.
+
+use super::stats::CallStats;
+use crate::dtmf::Digit;
+use crate::error::EndReason;
+use crate::ice::Path;
+use crate::keying::Profile;
+use crate::time::{Span, Time};
+
+/// A lifecycle event. `Ended` comes exactly once and last.
+#[derive(Clone, PartialEq, Debug)]
+pub enum CallEvent {
+    /// ICE nominated its one pair; DTLS starts.
+    IceConnected {
+        /// The pair: local base and remote address.
+        path: Path,
+        /// Round-trip time of its checks.
+        rtt: Span,
+    },
+    /// The handshake is complete and the fingerprint verified.
+    DtlsConnected {
+        /// The negotiated SRTP profile.
+        profile: Profile,
+    },
+    /// Media can flow as soon as the gate opens: time to send `accept`.
+    MediaReady,
+    /// The gate was opened.
+    GateOpened,
+    /// The first packet of the peer was authenticated.
+    FirstRtpIn,
+    /// Our first packet left.
+    FirstRtpOut,
+    /// The user typed a digit.
+    Digit(Digit),
+    /// The attached port has nothing more to say (a played file is over).
+    PortFinished,
+    /// The call is over. Nothing follows.
+    Ended(Box<Ended>),
+}
+
+/// How a call ended, with the evidence.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// Final figures.
+    pub stats: CallStats,
+    /// The last events of the call, oldest first.
+    pub flight_recorder: Vec<Recorded>,
+}
+
+/// One entry of the flight recorder.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Recorded {
+    /// When.
+    pub at: Time,
+    /// What happened.
+    pub what: Moment,
+}
+
+/// What the flight recorder notes: steps of set-up and tear-down, never packets.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[allow(missing_docs, reason = "the names are the steps of docs/CALL_PATH.md")]
+pub enum Moment {
+    Opened,
+    RemoteParams { candidates: u8 },
+    FirstCheckOut,
+    IceConnected { rtt: Span },
+    DtlsStarted { client: bool },
+    DtlsConnected { profile: Profile },
+    EarlyPackets { kept: u8, dropped: u8 },
+    GateOpened,
+    FirstRtpOut,
+    FirstRtpIn,
+    PeerSsrc { ssrc: u32 },
+    PeerBye,
+    PortAttached,
+    Digit,
+    TlsReleased,
+    Ended { reason: EndReason },
+}

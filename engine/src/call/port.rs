@@ -1,0 +1,79 @@
+//! The host's end of a call's audio: one object that is told what came in and asked what goes out, once per 20 ms.
+//!
+//! Decides: the contract. Refuses: to wait. A port that has nothing to say says [`Outgoing::Silence`], and the call sends a silence frame: egress never
+//! waits for anybody. The call owns SSRC, sequence and timestamps; a port can be exchanged at any tick without the peer noticing.
+
+use crate::codec::{FRAME_SAMPLES_MAX, SampleRate};
+use crate::dtmf::Digit;
+use crate::limits::OPUS_BYTES_MAX;
+
+/// What came in for one tick, in play-out order.
+#[derive(Clone, Copy, Debug)]
+pub enum Incoming<'a> {
+    /// An Opus packet as it came off the wire, with its RTP timestamp (48 kHz). Only to ports with `wants_opus`.
+    Opus {
+        /// The packet.
+        payload: &'a [u8],
+        /// Its RTP timestamp.
+        timestamp: u32,
+    },
+    /// 20 ms of decoded audio at the rate of `wants_pcm`. Concealed and silent frames come too: one per tick once the stream runs.
+    Pcm {
+        /// Samples, mono.
+        samples: &'a [i16],
+        /// False when the frame was concealed or is silence in place of nothing.
+        heard: bool,
+    },
+}
+
+/// What goes out for one tick.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outgoing {
+    /// Nothing to say: the call sends silence.
+    Silence,
+    /// `FrameBuffer::pcm` holds 20 ms at this rate.
+    Pcm(SampleRate),
+    /// `FrameBuffer::opus[..len]` holds a 20 ms Opus packet; it is sent as it is.
+    Opus(usize),
+    /// The port is done; the call sends silence from now on, drops nothing, and reports `PortFinished` once.
+    Finished,
+}
+
+/// Where a port puts its frame.
+pub struct FrameBuffer {
+    /// Room for 20 ms of PCM at up to 48 kHz; the first `rate.frame_samples()` count.
+    pub pcm: [i16; FRAME_SAMPLES_MAX],
+    /// Room for one Opus packet.
+    pub opus: [u8; OPUS_BYTES_MAX],
+}
+
+impl Default for FrameBuffer {
+    fn default() -> Self {
+        Self { pcm: [0; FRAME_SAMPLES_MAX], opus: [0; OPUS_BYTES_MAX] }
+    }
+}
+
+/// One end of a call's audio. Called on the shard's thread: it must not block, allocate or lock.
+pub trait MediaPort: Send {
+    /// Rate of decoded audio wanted from the peer, or none to save the decoder.
+    fn wants_pcm(&self) -> Option<SampleRate> {
+        None
+    }
+
+    /// Whether undecoded packets are wanted.
+    fn wants_opus(&self) -> bool {
+        false
+    }
+
+    /// Takes what came in.
+    fn incoming(&mut self, frame: Incoming<'_>);
+
+    /// Takes a digit the user typed.
+    fn digit(&mut self, _digit: Digit) {}
+
+    /// Gives what goes out for this tick. Not called before the gate is open, so nothing a source says is lost.
+    fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing;
+
+    /// Sees each Opus packet that leaves, silence included, with its RTP timestamp: for recording.
+    fn sent(&mut self, _payload: &[u8], _timestamp: u32) {}
+}

@@ -1,0 +1,65 @@
+//! Figures of one call.
+
+use crate::error::DropCounts;
+use crate::jitter::JitterStats;
+use crate::keying::Profile;
+use crate::rtp::RemoteStats;
+use crate::time::{Span, Time};
+
+/// When each stage of set-up was reached, from the call's own clock. Absent: not reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Milestones {
+    /// The call was opened.
+    pub opened: Time,
+    /// The peer's parameters arrived; checks start.
+    pub remote_params: Option<Time>,
+    /// First connectivity check sent.
+    pub first_check: Option<Time>,
+    /// Pair nominated.
+    pub ice_connected: Option<Time>,
+    /// Handshake complete, fingerprint verified.
+    pub dtls_connected: Option<Time>,
+    /// Gate opened.
+    pub gate_opened: Option<Time>,
+    /// First packet of ours.
+    pub first_rtp_out: Option<Time>,
+    /// First authenticated packet of the peer.
+    pub first_rtp_in: Option<Time>,
+    /// The call was over.
+    pub ended: Option<Time>,
+}
+
+/// Figures of one call. Single writer.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct CallStats {
+    /// Set-up stages.
+    pub milestones: Milestones,
+    /// The negotiated profile.
+    pub profile: Option<Profile>,
+    /// Datagrams and frames that went nowhere.
+    pub drops: DropCounts,
+    /// Datagrams received, all kinds.
+    pub datagrams_in: u64,
+    /// Datagrams sent, all kinds.
+    pub datagrams_out: u64,
+    /// RTP packets sent.
+    pub rtp_out: u64,
+    /// RTP payload octets sent.
+    pub rtp_octets_out: u64,
+    /// Of the RTP packets sent, frames of silence we made because nobody had anything to say.
+    pub silence_out: u64,
+    /// Authenticated RTP packets received.
+    pub rtp_in: u64,
+    /// RTCP compounds sent and received.
+    pub rtcp_out: u64,
+    /// Authenticated RTCP compounds received.
+    pub rtcp_in: u64,
+    /// Digits received.
+    pub digits_in: u64,
+    /// Reception and the peer's reports.
+    pub remote: RemoteStats,
+    /// Jitter buffer.
+    pub jitter: JitterStats,
+    /// Round-trip time of consent checks.
+    pub ice_rtt: Option<Span>,
+}
