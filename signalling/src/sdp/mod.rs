@@ -1,0 +1,70 @@
+//! SDP of calls with Meta: offers and answers as typed values, and back to text (RFC 8866, RFC 3264).
+//!
+//! Decides: what of a description we accept, what our own says. Is given: text, or the engine's parameters.
+//! Refuses: everything else SDP can express; there is one audio stream and no renegotiation.
+
+mod error;
+
+pub use error::{SdpError, SdpErrorKind, SdpWarning, SdpWarningKind};
+
+use tipring_engine::call::{LocalParams, RemoteParams, SetupRole};
+
+/// A description from the peer: what the engine needs, and what our answer must repeat.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteSdp {
+    /// For the engine.
+    pub params: RemoteParams,
+    /// `a=mid` of the audio section; `None` if it has none.
+    pub mid: Option<String>,
+    /// Whether `a=group:BUNDLE` names that mid.
+    pub bundled: bool,
+    /// Every media section in order, because an answer has as many (RFC 3264 section 6).
+    pub sections: Vec<Section>,
+    /// Which of them is the audio section we use.
+    pub audio_index: usize,
+    /// The parameters of `a=fmtp` for Opus that we know and repeat, in their order (RFC 7587 section 7.1).
+    pub opus_fmtp: String,
+    /// Odd things that did not matter.
+    pub warnings: Vec<SdpWarning>,
+}
+
+/// An `m=` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Section {
+    /// `audio`, `video`, `application`.
+    pub media: String,
+    /// Transport protocol token, as offered.
+    pub protocol: String,
+    /// First format of the list.
+    pub format: String,
+    /// `a=mid`.
+    pub mid: Option<String>,
+}
+
+/// Reads an offer.
+pub fn read_offer(_text: &str) -> Result<RemoteSdp, SdpError> {
+    todo!()
+}
+
+/// Reads the answer to an offer of ours.
+pub fn read_answer(_text: &str) -> Result<RemoteSdp, SdpError> {
+    todo!()
+}
+
+/// Our `a=setup` for a peer that said `remote` (4.3): the other role, and the client's if it left us the choice.
+pub fn our_role(remote: SetupRole) -> SetupRole {
+    match remote {
+        SetupRole::Active => SetupRole::Passive,
+        SetupRole::Passive | SetupRole::ActPass => SetupRole::Active,
+    }
+}
+
+/// Writes the answer to `offer` (4.6). Lines end in CRLF. `session_id` is cut to 63 bits.
+pub fn write_answer(_offer: &RemoteSdp, _local: &LocalParams, _session_id: u64) -> String {
+    todo!()
+}
+
+/// Writes our offer for a business-initiated call (4.7). Lines end in CRLF. `session_id` is cut to 63 bits.
+pub fn write_offer(_local: &LocalParams, _session_id: u64) -> String {
+    todo!()
+}

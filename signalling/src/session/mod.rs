@@ -1,0 +1,13 @@
+//! Signalling of calls without any input or output: what Meta and the engine said goes in, what to do comes out.
+
+mod types;
+
+pub use types::{
+    CallConnect, CallStatus, CallStatusKind, CallTerminate, Direction, Event, MetaError, OtherEvent, Party, Personal, SdpText, SdpType,
+    TerminateStatus, Wacid,
+};
+pub use registry::{Counts, Sessions};
+pub use contract::{CallKey, CallState, CallView, Command, Dial, Effect, EngineEvent, Ending, Input, Notice, RequestId, SessionConfig};
+
+mod contract;
+mod registry;

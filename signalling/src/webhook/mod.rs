@@ -1,0 +1,7 @@
+//! Events that Meta posts to us: proven, parsed, and told once.
+
+pub mod dedup;
+#[cfg(feature = "daemon")]
+pub mod envelope;
+#[cfg(feature = "daemon")]
+pub mod signature;
