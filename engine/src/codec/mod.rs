@@ -2,11 +2,15 @@
 
 #[cfg(feature = "opus")]
 mod opus;
+#[cfg(feature = "opus")]
+mod pool;
 pub mod silence;
 pub mod toc;
 
 #[cfg(feature = "opus")]
 pub use opus::{Application, Decoder, Encoder, EncoderSettings};
+#[cfg(feature = "opus")]
+pub use pool::{CodecPool, Lent};
 
 /// Sample rates Opus itself runs at; no resampler is needed between them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -40,3 +44,6 @@ impl SampleRate {
 
 /// Samples of the longest 20 ms frame.
 pub const FRAME_SAMPLES_MAX: usize = SampleRate::Hz48000.frame_samples();
+
+/// Samples of the longest Opus packet, 120 ms at 48 kHz (RFC 6716 section 3.2.5).
+pub const DECODE_SAMPLES_MAX: usize = 6 * FRAME_SAMPLES_MAX;
