@@ -1,14 +1,27 @@
-//! One DTLS connection of a call.
+//! One DTLS connection of a call, in either role.
+//!
+//! Decides: when a flight is repeated, when the handshake has failed and why, what the call is told. Is given: datagrams of the selected
+//! path, the time, the path's round trip. Refuses: which path that is, how SRTP uses the keys, TLS itself (`openssl.rs`), what may reach
+//! the library (`gate.rs`).
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use openssl::ssl::SslContext;
+
+use super::gate::Gate;
+use super::openssl::{self as library, ALERT_HANDSHAKE_FAILURE, RETRANSMISSIONS_PER_FLIGHT_MAX, Session, Step};
 use super::{Certificate, Fingerprint};
 use crate::error::{DropReason, EndReason, SetupError};
 use crate::keying::{Keying, Profile};
+use crate::limits::{DATAGRAM_BYTES_MAX, SEND_BYTES_MAX};
 use crate::time::{Span, Time};
 
 /// Which side sends the ClientHello.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum DtlsRole {
     /// We do (`a=setup:active` on our side): the rule with Meta.
+    #[default]
     Client,
     /// The peer does.
     Server,
@@ -17,38 +30,66 @@ pub enum DtlsRole {
 /// Timing and policy of the handshake.
 #[derive(Clone, Debug)]
 pub struct DtlsConfig {
-    /// SRTP profiles we offer, best first.
+    /// SRTP profiles we offer, best first. As server we choose by our order too.
     pub profiles: Vec<Profile>,
     /// First retransmission, unless twice the path's RTT is longer; doubles.
     pub retransmit_first: Span,
-    /// Longest pause between retransmissions.
+    /// Longest pause between retransmissions, unless the first was longer.
     pub retransmit_max: Span,
     /// Give up this long after the start.
     pub patience: Span,
-    /// Largest datagram, in bytes.
+    /// Largest datagram, in bytes: 300 to 1200.
     pub mtu_bytes: usize,
 }
 
 impl Default for DtlsConfig {
+    /// AEAD-AES-128-GCM, AES-128-CM with SHA1-80, AEAD-AES-256-GCM; 50 ms doubling to 1 s; 10 s; 1200 bytes.
     fn default() -> Self {
-        todo!()
+        Self {
+            profiles: vec![Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80, Profile::AeadAes256Gcm],
+            retransmit_first: Span::from_millis(50),
+            retransmit_max: Span::from_secs(1),
+            patience: Span::from_secs(10),
+            mtu_bytes: SEND_BYTES_MAX,
+        }
     }
 }
 
 /// What every connection of a process shares: certificate, TLS library context, configuration. Cheap to clone (`Arc` inside), `Send + Sync`.
 #[derive(Clone)]
-pub struct DtlsContext {
-    _private: (),
+pub struct DtlsContext(Arc<Shared>);
+
+struct Shared {
+    config: DtlsConfig,
+    library: SslContext,
+    fingerprint: Fingerprint,
 }
 
 impl DtlsContext {
     /// Builds the library context.
-    pub fn new(_config: DtlsConfig, _certificate: Certificate) -> Result<Self, SetupError> {
-        todo!()
+    ///
+    /// Fails on a configuration that cannot work: no profile or one twice, an MTU outside 300 to 1200, no time to retransmit or wait.
+    pub fn new(config: DtlsConfig, certificate: Certificate) -> Result<Self, SetupError> {
+        let is_twice = |(i, p): (usize, &Profile)| config.profiles[..i].contains(p);
+        if config.profiles.is_empty() || config.profiles.iter().enumerate().any(is_twice) {
+            return Err(SetupError::Misuse("dtls profiles: name at least one SRTP profile, each once"));
+        }
+        if !(MTU_BYTES_MIN..=SEND_BYTES_MAX).contains(&config.mtu_bytes) {
+            return Err(SetupError::Misuse("dtls mtu_bytes: choose 300 to 1200"));
+        }
+        if config.retransmit_first < RETRANSMIT_FIRST_MIN || config.retransmit_max < config.retransmit_first {
+            return Err(SetupError::Misuse("dtls retransmit_first: choose at least 10 ms and at most retransmit_max"));
+        }
+        if config.patience <= config.retransmit_first {
+            return Err(SetupError::Misuse("dtls patience: choose more than retransmit_first"));
+        }
+        let library = library::context(&config, &certificate)?;
+        Ok(Self(Arc::new(Shared { config, library, fingerprint: certificate.fingerprint() })))
     }
+
     /// Fingerprint of our certificate.
     pub fn fingerprint(&self) -> Fingerprint {
-        todo!()
+        self.0.fingerprint
     }
 }
 
@@ -57,47 +98,273 @@ impl DtlsContext {
 pub enum DtlsEvent {
     /// Handshake complete and fingerprint verified. Happens once.
     Connected(Keying),
-    /// The handshake or connection is over.
+    /// The handshake or connection is over. Happens once, and nothing after it.
     Failed(EndReason),
 }
 
+/// What the connection did so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct DtlsStats {
+    /// Datagrams given to `handle_datagram`.
+    pub datagrams_in: u64,
+    /// Datagrams that the gate or the state refused.
+    pub datagrams_refused: u64,
+    /// Datagrams handed out by `poll_transmit`.
+    pub datagrams_out: u64,
+    /// Bytes handed out by `poll_transmit`.
+    pub bytes_out: u64,
+    /// The largest of them, in bytes.
+    pub datagram_out_bytes_max: usize,
+    /// Flights that our timer repeated.
+    pub retransmissions: u32,
+    /// The first fatal alert that came unauthenticated during the handshake: evidence, not proof (D14).
+    pub noted_alert: Option<u8>,
+}
+
 /// One connection. `Send`, not `Sync`.
+///
+/// After every input drain `poll_transmit`, then `poll_event`, then ask `poll_timeout`. Time never runs backwards.
 pub struct Dtls {
-    _private: (),
+    shared: Arc<Shared>,
+    session: Option<Session>,
+    gate: Gate,
+    state: State,
+    events: VecDeque<DtlsEvent>,
+    /// A close_notify made before the library's object was given up.
+    farewell: Option<Vec<u8>>,
+    admitted: Vec<u8>,
+    stats: DtlsStats,
+}
+
+enum State {
+    Handshake(Schedule),
+    Connected,
+    Over,
+}
+
+/// When to repeat our last flight, and when to give up.
+struct Schedule {
+    first: Span,
+    pause: Span,
+    /// None while there is no flight of ours to repeat.
+    next: Option<Time>,
+    repetitions: u32,
+    give_up: Time,
 }
 
 impl Dtls {
-    /// Starts: a client has its first flight ready at once. `peer` are the acceptable fingerprints; at least one.
+    /// Starts: a client has its first flight ready at once. `peer` are the acceptable fingerprints; 1 to 8.
     /// `rtt` is the path's round-trip time as ICE measured it.
-    pub fn new(_context: &DtlsContext, _role: DtlsRole, _peer: &[Fingerprint], _rtt: Span, _now: Time) -> Result<Self, SetupError> {
-        todo!()
+    pub fn new(context: &DtlsContext, role: DtlsRole, peer: &[Fingerprint], rtt: Span, now: Time) -> Result<Self, SetupError> {
+        let config = &context.0.config;
+        let session = Session::new(&context.0.library, role, peer, config.mtu_bytes)?;
+        // D9: a flight needs a round trip and the peer's signature; twice the round trip keeps slow paths free of storms.
+        let first = config.retransmit_first.max(rtt.times(2)).min(config.patience);
+        let schedule = Schedule { first, pause: first, next: None, repetitions: 0, give_up: now + config.patience };
+        let mut dtls = Self {
+            shared: context.0.clone(),
+            session: Some(session),
+            gate: Gate::new(role),
+            state: State::Handshake(schedule),
+            events: VecDeque::with_capacity(2),
+            farewell: None,
+            admitted: Vec::new(),
+            stats: DtlsStats::default(),
+        };
+        dtls.step(now);
+        Ok(dtls)
     }
+
     /// Takes a datagram that `demux` sorted as DTLS, from the selected path.
-    pub fn handle_datagram(&mut self, _datagram: &[u8], _now: Time) -> Result<(), DropReason> {
-        todo!()
+    ///
+    /// An error says why it went nowhere; the connection is as it was.
+    pub fn handle_datagram(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
+        self.stats.datagrams_in += 1;
+        let result = self.admit(datagram);
+        if result.is_err() {
+            self.stats.datagrams_refused += 1;
+            return result;
+        }
+        // The library reads one "datagram" of at most 16 KiB; records go in one by one, so reassembled ones always fit.
+        let admitted = core::mem::take(&mut self.admitted);
+        let mut rest = &admitted[..];
+        while let Some(&[high, low]) = rest.get(11..13) {
+            let (record, behind) = rest.split_at(13 + usize::from(u16::from_be_bytes([high, low])));
+            rest = behind;
+            if let Some(session) = &mut self.session {
+                session.feed(record);
+                self.step(now);
+            }
+        }
+        if !matches!(self.state, State::Over) {
+            self.admitted = admitted;
+        }
+        Ok(())
     }
-    /// Takes the time.
-    pub fn handle_timeout(&mut self, _now: Time) {
-        todo!()
+
+    /// Takes the time: repeats the last flight, or gives up.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let State::Handshake(schedule) = &mut self.state else { return };
+        if now >= schedule.give_up {
+            self.fail(match (self.gate.noted_alert(), self.gate.noted_no_srtp()) {
+                (Some(description), _) => EndReason::DtlsAlert(description),
+                (None, true) => EndReason::NoSrtpProfile,
+                (None, false) => EndReason::DtlsTimeout,
+            });
+            return;
+        }
+        if schedule.next.is_none_or(|next| now < next) {
+            return;
+        }
+        let Some(session) = &mut self.session else { return };
+        if schedule.repetitions == SHRINK_AFTER_REPETITIONS {
+            //= rfc6347#section-4.1.1.1  after repeated silence try smaller datagrams
+            session.shrink_mtu(MTU_BYTES_FALLBACK);
+        }
+        session.retransmit();
+        self.stats.retransmissions += 1;
+        schedule.repetitions += 1;
+        //= rfc6347#section-4.2.4.1  the pause doubles with each repetition
+        schedule.pause = schedule.pause.times(2).min(self.shared.config.retransmit_max.max(schedule.first));
+        schedule.next = (schedule.repetitions < RETRANSMISSIONS_PER_FLIGHT_MAX).then(|| now + schedule.pause);
     }
-    /// Writes the next datagram to send into `out` and returns its length.
-    pub fn poll_transmit(&mut self, _out: &mut [u8]) -> Option<usize> {
-        todo!()
+
+    /// Writes the next datagram to send into `out` and returns its length. `out` should hold `limits::SEND_BYTES_MAX`; a datagram that
+    /// does not fit is lost, as on any network.
+    pub fn poll_transmit(&mut self, out: &mut [u8]) -> Option<usize> {
+        let datagram = match self.session.as_mut().and_then(Session::pop) {
+            Some(datagram) => datagram,
+            None if matches!(self.state, State::Over) => {
+                self.session = None;
+                self.farewell.take()?
+            }
+            None => return None,
+        };
+        out.get_mut(..datagram.len())?.copy_from_slice(&datagram);
+        self.stats.datagrams_out += 1;
+        self.stats.bytes_out += datagram.len() as u64;
+        self.stats.datagram_out_bytes_max = self.stats.datagram_out_bytes_max.max(datagram.len());
+        Some(datagram.len())
     }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<DtlsEvent> {
-        todo!()
+        self.events.pop_front()
     }
+
     /// When `handle_timeout` wants to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
-        todo!()
+        match &self.state {
+            State::Handshake(schedule) => Some(schedule.next.map_or(schedule.give_up, |next| next.min(schedule.give_up))),
+            State::Connected | State::Over => None,
+        }
     }
-    /// Queues a close_notify.
+
+    /// Ends the connection from our side, without an event. Queues a close_notify if there is anyone to read it; drain `poll_transmit`.
     pub fn close(&mut self) {
-        todo!()
+        if let (State::Connected, Some(session)) = (&self.state, &mut self.session) {
+            session.close();
+        }
+        self.state = State::Over;
+        self.gate.finish();
     }
-    /// Whether the handshake is complete and verified.
+
+    /// Gives up the library's object of a finished handshake (about 10 KB), keeping only a close_notify for `close`.
+    ///
+    /// From then on every datagram is `DropReason::DtlsUnexpected`: a close_notify of the peer is not seen, and as server a repeated flight
+    /// of the peer is not answered any more. So wait: a client some seconds, a server until media has come, which proves that our Finished
+    /// arrived. Does nothing before the handshake is complete or while datagrams wait in `poll_transmit`.
+    pub fn release(&mut self) {
+        if let (State::Connected, Some(session)) = (&self.state, &mut self.session)
+            && session.outgoing() == 0
+        {
+            session.close();
+            self.farewell = session.pop();
+            self.session = None;
+            self.admitted = Vec::new();
+        }
+    }
+
+    /// Whether the handshake is complete and verified, and the connection not over.
     pub fn is_connected(&self) -> bool {
-        todo!()
+        matches!(self.state, State::Connected)
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> DtlsStats {
+        DtlsStats { noted_alert: self.gate.noted_alert(), ..self.stats }
+    }
+
+    /// Puts what may reach the library into `self.admitted`.
+    fn admit(&mut self, datagram: &[u8]) -> Result<(), DropReason> {
+        if datagram.len() > DATAGRAM_BYTES_MAX {
+            return Err(DropReason::Oversized);
+        }
+        match (&self.state, &self.session) {
+            (State::Over, _) => Err(DropReason::Closed),
+            (_, None) => Err(DropReason::DtlsUnexpected),
+            (State::Handshake(_), _) => self.gate.admit(datagram, &mut self.admitted),
+            (State::Connected, _) => Gate::admit_protected(datagram, &mut self.admitted),
+        }
+    }
+
+    /// Lets the library work and draws the consequences.
+    fn step(&mut self, now: Time) {
+        let Some(session) = &mut self.session else { return };
+        let outgoing_before = session.outgoing();
+        let step = session.step();
+        let is_flight_new = session.outgoing() > outgoing_before;
+        match (&mut self.state, step) {
+            (State::Over, _) | (State::Connected, Step::Complete | Step::Pending) => {}
+            (State::Handshake(schedule), Step::Pending) => {
+                // Only a new flight of ours resets the timer; a partial flight of the peer does not (D8).
+                if is_flight_new {
+                    (schedule.pause, schedule.next, schedule.repetitions) = (schedule.first, Some(now + schedule.first), 0);
+                }
+            }
+            (State::Handshake(_), Step::Complete) => self.complete(),
+            // It came behind the peer's Finished: the keys never get used, the connection is over.
+            (_, Step::PeerClosed) => self.fail(EndReason::PeerClosed),
+            (_, Step::Alert(description)) => self.fail(EndReason::DtlsAlert(description)),
+            (_, Step::WrongFingerprint) => self.fail(EndReason::FingerprintMismatch),
+            (_, Step::WrongProfile) => self.fail(EndReason::NoSrtpProfile),
+            // The keys are out and media flows; a peer that repeats itself endlessly ends nothing (G3).
+            (State::Connected, Step::Exhausted) => self.session = None,
+            (_, Step::Exhausted | Step::Refused) => self.fail(EndReason::DtlsFailed),
+        }
+    }
+
+    /// The library says that the handshake is complete, and its callback has matched the fingerprint.
+    fn complete(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let Some(profile) = session.profile() else {
+            //= rfc5764#section-4.1.1  without a common profile there is nothing to protect media with
+            session.send_fatal(ALERT_HANDSHAKE_FAILURE);
+            return self.fail(EndReason::NoSrtpProfile);
+        };
+        match session.export(profile) {
+            Some(keying) => {
+                self.state = State::Connected;
+                self.gate.finish();
+                self.events.push_back(DtlsEvent::Connected(keying));
+            }
+            None => self.fail(EndReason::InternalFault),
+        }
+    }
+
+    /// Over; what waits to be sent still goes out.
+    fn fail(&mut self, reason: EndReason) {
+        if !matches!(self.state, State::Over) {
+            self.state = State::Over;
+            self.gate.finish();
+            self.events.push_back(DtlsEvent::Failed(reason));
+        }
     }
 }
+
+const MTU_BYTES_MIN: usize = 300;
+/// What every IPv4 path carries (576 bytes) less IP and UDP headers.
+const MTU_BYTES_FALLBACK: usize = 548;
+/// Three repetitions unanswered: the fourth goes in smaller datagrams (D11).
+const SHRINK_AFTER_REPETITIONS: u32 = 3;
+const RETRANSMIT_FIRST_MIN: Span = Span::from_millis(10);

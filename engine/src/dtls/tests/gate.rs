@@ -1,0 +1,1 @@
+//! What gets past the gate.

@@ -1,0 +1,242 @@
+//! Whole handshakes of two connections of ours.
+
+use super::*;
+
+const GCM: Profile = Profile::AeadAes128Gcm;
+const CM: Profile = Profile::Aes128CmSha1_80;
+
+//= rfc5764#section-4.2 type=test
+#[test]
+fn each_profile_connects_and_mirrors_its_keys() {
+    for profile in [GCM, CM, Profile::AeadAes256Gcm, Profile::Aes128CmSha1_32] {
+        let both = context(&[profile]);
+        let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+        world.run();
+        world.assert_connected(profile);
+        assert_eq!(world.now, Time::ZERO + Span::from_millis(20), "two round trips, no timer");
+        assert!(world.ends.iter().all(|e| e.is_connected() && e.stats().retransmissions == 0));
+    }
+}
+
+#[test]
+fn the_offer_keeps_its_order() {
+    let mut world = World::new(&default_context(), &context(&[CM, GCM]), |_, _, _| Fate::Deliver);
+    world.run();
+    world.assert_connected(CM);
+    let hello = &world.log[0].2;
+    let offer = [0x00, 0x0e, 0x00, 0x09, 0x00, 0x06, 0x00, 0x07, 0x00, 0x01, 0x00, 0x08, 0x00];
+    assert!(hello.windows(offer.len()).any(|w| w == offer), "use_srtp offers 0007 0001 0008 and an empty MKI");
+    assert!(hello.windows(4).any(|w| w == [0x00, 0x17, 0x00, 0x00]), "extended_master_secret is offered");
+}
+
+//= rfc6347#section-4.2.4 type=test
+#[test]
+fn every_datagram_lost_in_turn_is_repaired() {
+    let both = default_context();
+    for from in 0..2 {
+        for index in 0..6 {
+            for run in 1..=2 {
+                let mut world =
+                    World::new(
+                        &both,
+                        &both,
+                        |f, i, _| if f == from && (index..index + run).contains(&i) { Fate::Lose } else { Fate::Deliver },
+                    );
+                world.run();
+                world.assert_connected(GCM);
+                assert!(world.now <= Time::ZERO + Span::from_millis(500), "{from} {index} {run}: {:?}", world.now);
+            }
+        }
+    }
+}
+
+#[test]
+fn small_datagrams_lost_doubled_or_late_are_repaired() {
+    let config = DtlsConfig { mtu_bytes: 300, ..DtlsConfig::default() };
+    let both = DtlsContext::new(config, Certificate::generate(UNIX_TIME_S).unwrap()).unwrap();
+    for fate in [Fate::Lose, Fate::Twice, Fate::Late(Span::from_millis(7)), Fate::Late(Span::from_millis(120))] {
+        for from in 0..2 {
+            for index in 0..8 {
+                let mut world = World::new(&both, &both, |f, i, _| if (f, i) == (from, index) { fate } else { Fate::Deliver });
+                world.run();
+                world.assert_connected(GCM);
+                assert!(world.largest <= 300);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_flight_is_one_datagram() {
+    let both = default_context();
+    let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+    world.run();
+    let flights: Vec<_> = world.log.iter().map(|(_, from, bytes)| (*from, bytes.len())).collect();
+    assert_eq!(flights.iter().map(|f| f.0).collect::<Vec<_>>(), [0, 1, 0, 1], "{flights:?}");
+    println!("bytes per flight: {flights:?}");
+}
+
+//= rfc6347#section-4.2.4.1 type=test
+#[test]
+fn the_retransmission_schedule_is_exact() {
+    for (rtt_ms, want) in [(10, [50, 150, 350, 750, 1550, 2550, 3550]), (150, [300, 900, 1900, 2900, 3900, 4900, 5900])] {
+        let context = default_context();
+        let mut client = Dtls::new(&context, DtlsRole::Client, &[Fingerprint([1; 32])], Span::from_millis(rtt_ms), Time::ZERO).unwrap();
+        let (mut out, mut hellos, mut times) = ([0u8; 1500], Vec::new(), Vec::new());
+        let mut now = Time::ZERO;
+        loop {
+            while let Some(len) = client.poll_transmit(&mut out) {
+                hellos.push(out[..len].to_vec());
+                times.push(now.as_millis());
+            }
+            let Some(next) = client.poll_timeout() else { break };
+            now = next;
+            client.handle_timeout(now);
+        }
+        assert_eq!(times[0], 0);
+        assert_eq!(times[1..8], want);
+        assert!(times.len() <= 13, "the library's limit of 12 repetitions");
+        assert_eq!(now, Time::ZERO + Span::from_secs(10));
+        assert!(matches!(client.poll_event(), Some(DtlsEvent::Failed(EndReason::DtlsTimeout))));
+        assert_eq!(client.handle_datagram(&hellos[0], now), Err(DropReason::Closed));
+        // D10: same message, new record number.
+        for (index, hello) in hellos.iter().enumerate() {
+            assert_eq!(hello[..11], [22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, index as u8]);
+            assert_eq!(hello[13..], hellos[0][13..]);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_other_than_announced_ends_with_an_alert() {
+    let (client, server) = (default_context(), default_context());
+    for wrong in 0..2 {
+        let lists = [[server.fingerprint()], [client.fingerprint()]];
+        let list = |end: usize| if end == wrong { [Fingerprint([7; 32])] } else { lists[end] };
+        let ends = [
+            Dtls::new(&client, DtlsRole::Client, &list(0), DELAY, Time::ZERO).unwrap(),
+            Dtls::new(&server, DtlsRole::Server, &list(1), DELAY, Time::ZERO).unwrap(),
+        ];
+        let mut world = World::of(ends, |_, _, _| Fate::Deliver);
+        world.run();
+        assert_eq!(world.failed[wrong], Some(EndReason::FingerprintMismatch));
+        assert!(world.keying.iter().all(Option::is_none));
+        // The other side sees the alert only in clear, so it is noted, and its own patience decides.
+        assert_eq!(world.failed[1 - wrong], Some(EndReason::DtlsAlert(42)));
+        assert_eq!(world.now, Time::ZERO + Span::from_secs(10));
+        assert_eq!(world.ends[1 - wrong].stats().noted_alert, Some(42));
+    }
+}
+
+#[test]
+fn one_of_several_fingerprints_suffices() {
+    let (client, server) = (default_context(), default_context());
+    let ends = [
+        Dtls::new(&client, DtlsRole::Client, &[Fingerprint([7; 32]), server.fingerprint()], DELAY, Time::ZERO).unwrap(),
+        Dtls::new(&server, DtlsRole::Server, &[client.fingerprint(), Fingerprint([7; 32])], DELAY, Time::ZERO).unwrap(),
+    ];
+    let mut world = World::of(ends, |_, _, _| Fate::Deliver);
+    world.run();
+    world.assert_connected(GCM);
+    assert!(matches!(Dtls::new(&client, DtlsRole::Client, &[], DELAY, Time::ZERO), Err(SetupError::PeerIncompatible(_))));
+    assert!(matches!(
+        Dtls::new(&client, DtlsRole::Client, &[Fingerprint([7; 32]); 9], DELAY, Time::ZERO),
+        Err(SetupError::PeerIncompatible(_))
+    ));
+}
+
+//= rfc5764#section-4.1.1 type=test
+#[test]
+fn no_common_profile_ends_both_sides() {
+    let mut world = World::new(&context(&[GCM]), &context(&[CM]), |_, _, _| Fate::Deliver);
+    world.run();
+    assert!(world.keying.iter().all(Option::is_none));
+    assert!(world.failed.contains(&Some(EndReason::NoSrtpProfile)), "{:?}", world.failed);
+    assert!(world.failed.iter().all(Option::is_some));
+}
+
+#[test]
+fn close_notify_is_heard_both_ways() {
+    let both = default_context();
+    for closer in 0..2 {
+        for is_released in [false, true] {
+            let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+            world.run();
+            world.assert_connected(GCM);
+            if is_released {
+                world.ends[closer].release();
+                assert!(world.ends[closer].is_connected());
+                assert_eq!(world.ends[closer].handle_datagram(&world.log[0].2, world.now), Err(DropReason::DtlsUnexpected));
+            }
+            world.ends[closer].close();
+            world.drain();
+            world.run();
+            assert_eq!(world.failed[1 - closer], Some(EndReason::PeerClosed));
+            assert_eq!(world.failed[closer], None, "the closer knows");
+        }
+    }
+}
+
+#[test]
+fn a_server_answers_a_repeated_last_flight_until_released() {
+    let both = default_context();
+    // Both first copies of the server's last flight are lost; the client repeats its own.
+    let mut world = World::new(&both, &both, |f, i, _| if f == 1 && (1..3).contains(&i) { Fate::Lose } else { Fate::Deliver });
+    world.run();
+    world.assert_connected(GCM);
+    assert_eq!(world.ends[0].stats().retransmissions, 2);
+    assert_eq!(world.ends[1].stats().retransmissions, 0, "it answers, it has no timer any more");
+}
+
+#[test]
+fn a_silent_peer_costs_no_memory_and_garbage_changes_nothing() {
+    let both = default_context();
+    let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+    let mut seed = 1u64;
+    for round in 0..400usize {
+        let mut garbage = vec![0u8; round % 1500];
+        for byte in &mut garbage {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (seed >> 56) as u8;
+        }
+        for end in 0..2 {
+            assert!(world.ends[end].handle_datagram(&garbage, world.now).is_err());
+        }
+        if let [first, second, third, ..] = &mut garbage[..] {
+            (*first, *second, *third) = (20 + round as u8 % 4, 0xfe, 0xfd);
+            for end in 0..2 {
+                let _ = world.ends[end].handle_datagram(&garbage, world.now);
+            }
+        }
+        world.drain();
+    }
+    world.run();
+    world.assert_connected(GCM);
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_a_reason() {
+    let make = |config| DtlsContext::new(config, Certificate::generate(UNIX_TIME_S).unwrap()).err();
+    let base = DtlsConfig::default;
+    for config in [
+        DtlsConfig { profiles: vec![], ..base() },
+        DtlsConfig { profiles: vec![GCM, GCM], ..base() },
+        DtlsConfig { mtu_bytes: 1_201, ..base() },
+        DtlsConfig { mtu_bytes: 299, ..base() },
+        DtlsConfig { retransmit_first: Span::ZERO, ..base() },
+        DtlsConfig { retransmit_max: Span::from_millis(1), ..base() },
+        DtlsConfig { patience: Span::ZERO, ..base() },
+    ] {
+        assert!(matches!(make(config), Some(SetupError::Misuse(_))));
+    }
+    assert_eq!(make(base()), None);
+}
+
+#[test]
+fn the_types_travel_as_promised() {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn owned<T: Send>() {}
+    shared::<DtlsContext>();
+    owned::<Dtls>();
+    owned::<Certificate>();
+}
