@@ -1,5 +1,7 @@
 //! Minimal signalling for WhatsApp Business calls.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod graph;
 pub mod sdp;
 pub mod session;

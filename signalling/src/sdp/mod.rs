@@ -3,7 +3,13 @@
 //! Decides: what of a description we accept, what our own says. Is given: text, or the engine's parameters.
 //! Refuses: everything else SDP can express; there is one audio stream and no renegotiation.
 
+mod candidate;
 mod error;
+mod lines;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use error::{SdpError, SdpErrorKind, SdpWarning, SdpWarningKind};
 
@@ -42,13 +48,13 @@ pub struct Section {
 }
 
 /// Reads an offer.
-pub fn read_offer(_text: &str) -> Result<RemoteSdp, SdpError> {
-    todo!()
+pub fn read_offer(text: &str) -> Result<RemoteSdp, SdpError> {
+    read::read(text, read::Kind::Offer)
 }
 
 /// Reads the answer to an offer of ours.
-pub fn read_answer(_text: &str) -> Result<RemoteSdp, SdpError> {
-    todo!()
+pub fn read_answer(text: &str) -> Result<RemoteSdp, SdpError> {
+    read::read(text, read::Kind::Answer)
 }
 
 /// Our `a=setup` for a peer that said `remote` (4.3): the other role, and the client's if it left us the choice.
@@ -60,11 +66,13 @@ pub fn our_role(remote: SetupRole) -> SetupRole {
 }
 
 /// Writes the answer to `offer` (4.6). Lines end in CRLF. `session_id` is cut to 63 bits.
-pub fn write_answer(_offer: &RemoteSdp, _local: &LocalParams, _session_id: u64) -> String {
-    todo!()
+///
+/// `a=setup` is the counterpart of the offer's whatever `local.role` says, because an answer has no other choice.
+pub fn write_answer(offer: &RemoteSdp, local: &LocalParams, session_id: u64) -> String {
+    write::answer(offer, local, session_id)
 }
 
 /// Writes our offer for a business-initiated call (4.7). Lines end in CRLF. `session_id` is cut to 63 bits.
-pub fn write_offer(_local: &LocalParams, _session_id: u64) -> String {
-    todo!()
+pub fn write_offer(local: &LocalParams, session_id: u64) -> String {
+    write::offer(local, session_id)
 }

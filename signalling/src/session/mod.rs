@@ -2,12 +2,12 @@
 
 mod types;
 
+pub use contract::{CallKey, CallState, CallView, Command, Dial, Effect, Ending, EngineEvent, Input, Notice, RequestId, SessionConfig};
+pub use registry::{Counts, Sessions};
 pub use types::{
     CallConnect, CallStatus, CallStatusKind, CallTerminate, Direction, Event, MetaError, OtherEvent, Party, Personal, SdpText, SdpType,
     TerminateStatus, Wacid,
 };
-pub use registry::{Counts, Sessions};
-pub use contract::{CallKey, CallState, CallView, Command, Dial, Effect, EngineEvent, Ending, Input, Notice, RequestId, SessionConfig};
 
 mod contract;
 mod registry;
