@@ -34,6 +34,8 @@ pub const ICE_CONFLICTS_MAX: u32 = 3;
 
 /// SSRCs of the peer with an SRTP context (R18).
 pub const SRTP_SSRCS_MAX: usize = 8;
+/// SSRCs of the peer whose context was given up for a newer one; then no more is given up (R18).
+pub const SRTP_SSRCS_RETIRED_MAX: usize = 24;
 /// Packets kept between the peer's Finished and ours being ready (D18).
 pub const EARLY_PACKETS_MAX: usize = 50;
 

@@ -1,0 +1,328 @@
+//! Session keys of one direction: what is encrypted, what the tag covers and where it stands.
+//!
+//! Given: master keys once; then whole packets, header length and packet index. Decides: initialisation vectors (R2), coverage (R3), order of
+//! tag and SRTCP index (R4), tag lengths (R5), and which code path does the arithmetic. Refuses: which index a packet has, replay, limits.
+//!
+//! Keys sit behind one box per direction: they are written where they stay, are wiped where they stood, and take what their profile needs
+//! and not more. Nothing here allocates after `new`.
+
+use aes::cipher::KeyInit;
+use aes::{Aes128Enc, Aes256Enc};
+use subtle::ConstantTimeEq;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
+
+use super::Profile;
+use super::hmac::HmacSha1;
+use super::kdf::{Label, derive};
+use super::layout::RTCP_CLEAR_BYTES;
+use super::portable;
+
+/// Bytes of the word that holds E and the SRTCP index.
+pub(super) const RTCP_INDEX_BYTES: usize = 4;
+/// The E bit of that word: the packet is encrypted (RFC 3711 section 3.4).
+pub(super) const RTCP_ENCRYPTED: u32 = 1 << 31;
+
+/// Which code may do the arithmetic. Both give the same bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Path {
+    /// Whatever is fastest on this processor.
+    Best,
+    /// Only the portable crates.
+    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the tests compare both paths"))]
+    Portable,
+}
+
+/// Session keys of one direction, for SRTP and for SRTCP.
+pub(super) enum Suite {
+    /// AES counter mode with HMAC-SHA1; tag of 10 or 4 bytes on SRTP, of 10 on SRTCP.
+    Cm { keys: Box<[CmKeys; 2]>, rtp_tag_bytes: usize },
+    /// AES-GCM; tag of 16 bytes on both.
+    Gcm { keys: Box<[GcmKeys; 2]> },
+}
+
+const RTP: usize = 0;
+const RTCP: usize = 1;
+const CM_RTCP_TAG_BYTES: usize = 10;
+const GCM_TAG_BYTES: usize = 16;
+
+impl Suite {
+    /// Derives the session keys. Wrong lengths panic: set-up path.
+    pub(super) fn new(profile: Profile, master_key: &[u8], master_salt: &[u8], path: Path) -> Self {
+        assert_eq!(master_key.len(), profile.key_bytes(), "master key of {}", profile.name());
+        assert_eq!(master_salt.len(), profile.salt_bytes(), "master salt of {}", profile.name());
+        let rtp = [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt];
+        let rtcp = [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt];
+        match profile {
+            Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => Self::Cm {
+                keys: Box::new([rtp, rtcp].map(|labels| CmKeys::new(master_key, master_salt, labels, path))),
+                rtp_tag_bytes: profile.rtp_tag_bytes(),
+            },
+            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
+                Self::Gcm { keys: Box::new([rtp, rtcp].map(|labels| GcmKeys::new(master_key, master_salt, labels, path))) }
+            }
+        }
+    }
+
+    /// Bytes behind an SRTP payload.
+    #[inline]
+    pub(super) fn rtp_trailer_bytes(&self) -> usize {
+        match self {
+            Self::Cm { rtp_tag_bytes, .. } => *rtp_tag_bytes,
+            Self::Gcm { .. } => GCM_TAG_BYTES,
+        }
+    }
+
+    /// Bytes behind an SRTCP payload: tag and index.
+    #[inline]
+    pub(super) fn rtcp_trailer_bytes(&self) -> usize {
+        RTCP_INDEX_BYTES
+            + match self {
+                Self::Cm { .. } => CM_RTCP_TAG_BYTES,
+                Self::Gcm { .. } => GCM_TAG_BYTES,
+            }
+    }
+
+    /// Encrypts behind `header_bytes` and writes the tag. `packet` ends with room for exactly the trailer.
+    //= rfc3711#section-4.2  M = authenticated portion || ROC (R3)
+    #[inline]
+    pub(super) fn seal_rtp(&self, packet: &mut [u8], header_bytes: usize, ssrc: u32, index: u64) {
+        let (body, trailer) = packet.split_at_mut(packet.len() - self.rtp_trailer_bytes());
+        match self {
+            Self::Cm { keys, .. } => {
+                let keys = &keys[RTP];
+                keys.ctr.apply(&keys.iv(ssrc, index), &mut body[header_bytes..]);
+                let digest = keys.mac.digest(body, &roc(index));
+                trailer.copy_from_slice(&digest[..trailer.len()]);
+            }
+            Self::Gcm { keys } => {
+                let keys = &keys[RTP];
+                let (header, text) = body.split_at_mut(header_bytes);
+                let tag = keys.aead.seal(&keys.nonce(ssrc, index), header, text);
+                trailer.copy_from_slice(&tag);
+            }
+        }
+    }
+
+    /// Whether the tag at the end of `packet` holds. Changes nothing.
+    #[inline]
+    pub(super) fn verify_rtp(&self, packet: &[u8], header_bytes: usize, ssrc: u32, index: u64) -> bool {
+        let (body, tag) = packet.split_at(packet.len() - self.rtp_trailer_bytes());
+        match self {
+            Self::Cm { keys, .. } => holds(&keys[RTP].mac.digest(body, &roc(index)), tag),
+            Self::Gcm { keys } => {
+                let (header, text) = body.split_at(header_bytes);
+                holds(&keys[RTP].aead.tag(&keys[RTP].nonce(ssrc, index), header, text), tag)
+            }
+        }
+    }
+
+    /// Decrypts the payload of an RTP packet whose tag holds; `text` is what lies between header and tag.
+    #[inline]
+    pub(super) fn decrypt_rtp(&self, text: &mut [u8], ssrc: u32, index: u64) {
+        match self {
+            Self::Cm { keys, .. } => keys[RTP].ctr.apply(&keys[RTP].iv(ssrc, index), text),
+            Self::Gcm { keys } => keys[RTP].aead.apply(&keys[RTP].nonce(ssrc, index), text),
+        }
+    }
+
+    /// Encrypts an RTCP compound and writes tag and index. `packet` ends with room for exactly the trailer.
+    //= rfc3711#section-3.4  the tag stands behind the index
+    //= rfc7714#section-17  with GCM the tag stands before the index (R4)
+    pub(super) fn seal_rtcp(&self, packet: &mut [u8], ssrc: u32, index: u32) {
+        let body_bytes = packet.len() - self.rtcp_trailer_bytes();
+        let word = (RTCP_ENCRYPTED | index).to_be_bytes();
+        match self {
+            Self::Cm { keys, .. } => {
+                let keys = &keys[RTCP];
+                keys.ctr.apply(&keys.iv(ssrc, u64::from(index)), &mut packet[RTCP_CLEAR_BYTES..body_bytes]);
+                let (covered, tag) = packet.split_at_mut(body_bytes + RTCP_INDEX_BYTES);
+                covered[body_bytes..].copy_from_slice(&word);
+                tag.copy_from_slice(&keys.mac.digest(covered, &[])[..CM_RTCP_TAG_BYTES]);
+            }
+            Self::Gcm { keys } => {
+                let keys = &keys[RTCP];
+                let aad = rtcp_aad(packet, word);
+                let (body, trailer) = packet.split_at_mut(body_bytes);
+                let tag = keys.aead.seal(&keys.nonce(ssrc, u64::from(index)), &aad, &mut body[RTCP_CLEAR_BYTES..]);
+                trailer[..GCM_TAG_BYTES].copy_from_slice(&tag);
+                trailer[GCM_TAG_BYTES..].copy_from_slice(&word);
+            }
+        }
+    }
+
+    /// The word with E and index of an SRTCP packet that is at least a trailer long.
+    #[inline]
+    pub(super) fn rtcp_index_word(&self, packet: &[u8]) -> u32 {
+        let at = match self {
+            Self::Cm { .. } => packet.len() - CM_RTCP_TAG_BYTES - RTCP_INDEX_BYTES,
+            Self::Gcm { .. } => packet.len() - RTCP_INDEX_BYTES,
+        };
+        let mut word = [0; RTCP_INDEX_BYTES];
+        word.copy_from_slice(&packet[at..at + RTCP_INDEX_BYTES]);
+        u32::from_be_bytes(word)
+    }
+
+    /// Whether the tag of an encrypted SRTCP packet holds. Changes nothing.
+    pub(super) fn verify_rtcp(&self, packet: &[u8], ssrc: u32, index: u32) -> bool {
+        match self {
+            Self::Cm { keys, .. } => {
+                let (covered, tag) = packet.split_at(packet.len() - CM_RTCP_TAG_BYTES);
+                holds(&keys[RTCP].mac.digest(covered, &[]), tag)
+            }
+            Self::Gcm { keys } => {
+                let (rest, word) = packet.split_at(packet.len() - RTCP_INDEX_BYTES);
+                let (body, tag) = rest.split_at(rest.len() - GCM_TAG_BYTES);
+                let aad = rtcp_aad(body, [word[0], word[1], word[2], word[3]]);
+                let nonce = keys[RTCP].nonce(ssrc, u64::from(index));
+                holds(&keys[RTCP].aead.tag(&nonce, &aad, &body[RTCP_CLEAR_BYTES..]), tag)
+            }
+        }
+    }
+
+    /// Decrypts an RTCP compound whose tag holds; `text` is what lies between the first 8 bytes and the trailer.
+    pub(super) fn decrypt_rtcp(&self, text: &mut [u8], ssrc: u32, index: u32) {
+        match self {
+            Self::Cm { keys, .. } => keys[RTCP].ctr.apply(&keys[RTCP].iv(ssrc, u64::from(index)), text),
+            Self::Gcm { keys } => keys[RTCP].aead.apply(&keys[RTCP].nonce(ssrc, u64::from(index)), text),
+        }
+    }
+}
+
+/// Counter mode with HMAC-SHA1, for SRTP or for SRTCP. The parts wipe themselves.
+#[derive(ZeroizeOnDrop)]
+pub(super) struct CmKeys {
+    #[zeroize(skip)]
+    ctr: Ctr,
+    #[zeroize(skip)]
+    mac: HmacSha1,
+    salt: [u8; 14],
+}
+
+impl CmKeys {
+    fn new(master_key: &[u8], master_salt: &[u8], [encryption, authentication, salting]: [Label; 3], path: Path) -> Self {
+        let mut key = Zeroizing::new([0; 16]);
+        let mut mac_key = Zeroizing::new([0; 20]);
+        let mut salt = [0; 14];
+        derive(master_key, master_salt, encryption, &mut key[..]);
+        derive(master_key, master_salt, authentication, &mut mac_key[..]);
+        derive(master_key, master_salt, salting, &mut salt);
+        Self { ctr: Ctr::new(&key, path), mac: HmacSha1::new(&mac_key[..]), salt }
+    }
+
+    //= rfc3711#section-4.1.1  IV = (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16)
+    #[inline]
+    fn iv(&self, ssrc: u32, index: u64) -> [u8; 16] {
+        let mut iv = [0; 16];
+        iv[..14].copy_from_slice(&self.salt);
+        (u128::from_be_bytes(iv) ^ u128::from(ssrc) << 64 ^ u128::from(index) << 16).to_be_bytes()
+    }
+}
+
+/// AES-GCM, for SRTP or for SRTCP. The parts wipe themselves.
+#[derive(ZeroizeOnDrop)]
+pub(super) struct GcmKeys {
+    #[zeroize(skip)]
+    aead: Aead,
+    salt: [u8; 12],
+}
+
+impl GcmKeys {
+    fn new(master_key: &[u8], master_salt: &[u8], [encryption, _, salting]: [Label; 3], path: Path) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        let key = &mut key[..master_key.len()];
+        let mut salt = [0; 12];
+        derive(master_key, master_salt, encryption, key);
+        derive(master_key, master_salt, salting, &mut salt);
+        Self { aead: Aead::new(key, path), salt }
+    }
+
+    //= rfc7714#section-8.1  00 00 || SSRC || ROC || SEQ, XOR salt; section 9.1: 00 00 || SSRC || 00 00 || SRTCP index
+    #[inline]
+    fn nonce(&self, ssrc: u32, index: u64) -> [u8; 12] {
+        let mut nonce = [0; 16];
+        nonce[4..].copy_from_slice(&self.salt);
+        // 48 bits either way: ROC and SEQ of SRTP, or 16 zero bits and the index of SRTCP.
+        let nonce = (u128::from_be_bytes(nonce) ^ u128::from(ssrc) << 48 ^ u128::from(index)).to_be_bytes();
+        let mut out = [0; 12];
+        out.copy_from_slice(&nonce[4..]);
+        out
+    }
+}
+
+/// AES-128 in counter mode.
+enum Ctr {
+    /// Boxed: `aes` keeps room for its largest software key schedule, 704 bytes.
+    Portable(Box<Aes128Enc>),
+}
+
+impl Ctr {
+    fn new(key: &[u8; 16], _path: Path) -> Self {
+        Self::Portable(Box::new(Aes128Enc::new(key.into())))
+    }
+
+    #[inline]
+    fn apply(&self, iv: &[u8; 16], data: &mut [u8]) {
+        match self {
+            Self::Portable(aes) => portable::apply_ctr(&**aes, iv, data),
+        }
+    }
+}
+
+/// AES-GCM with either key length.
+enum Aead {
+    Portable128(Box<portable::Gcm<Aes128Enc>>),
+    Portable256(Box<portable::Gcm<Aes256Enc>>),
+}
+
+impl Aead {
+    fn new(key: &[u8], _path: Path) -> Self {
+        match key.len() {
+            16 => Self::Portable128(Box::new(portable::Gcm::new(key))),
+            _ => Self::Portable256(Box::new(portable::Gcm::new(key))),
+        }
+    }
+
+    /// Encrypts `text` and returns the tag over `aad` and the result.
+    #[inline]
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+        self.apply(nonce, text);
+        self.tag(nonce, aad, text)
+    }
+
+    #[inline]
+    fn tag(&self, nonce: &[u8; 12], aad: &[u8], text: &[u8]) -> [u8; 16] {
+        match self {
+            Self::Portable128(gcm) => gcm.tag(nonce, aad, text),
+            Self::Portable256(gcm) => gcm.tag(nonce, aad, text),
+        }
+    }
+
+    #[inline]
+    fn apply(&self, nonce: &[u8; 12], text: &mut [u8]) {
+        match self {
+            Self::Portable128(gcm) => gcm.apply(nonce, text),
+            Self::Portable256(gcm) => gcm.apply(nonce, text),
+        }
+    }
+}
+
+#[inline]
+fn roc(index: u64) -> [u8; 4] {
+    ((index >> 16) as u32).to_be_bytes()
+}
+
+//= rfc7714#section-9.2  associated data: the first 8 octets and the word with E and index
+#[inline]
+fn rtcp_aad(packet: &[u8], word: [u8; 4]) -> [u8; 12] {
+    let mut aad = [0; 12];
+    aad[..8].copy_from_slice(&packet[..RTCP_CLEAR_BYTES]);
+    aad[8..].copy_from_slice(&word);
+    aad
+}
+
+/// Compares in constant time the leading bytes of `expected` with `tag` (R19).
+#[inline]
+fn holds(expected: &[u8], tag: &[u8]) -> bool {
+    debug_assert!(matches!(tag.len(), 4 | 10 | 16));
+    expected[..tag.len()].ct_eq(tag).into()
+}
