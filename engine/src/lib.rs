@@ -9,6 +9,8 @@ pub mod dtmf;
 #[cfg(feature = "io")]
 pub mod engine;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ice;
 pub mod jitter;
 pub mod keying;
