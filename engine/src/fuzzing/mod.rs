@@ -1,5 +1,7 @@
 //! Fuzz bodies: each takes bytes and must neither panic nor break an invariant it asserts.
 
+mod media;
 mod stun;
 
+pub use media::{fuzz_dtmf, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 pub use stun::fuzz_stun;

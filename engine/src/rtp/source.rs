@@ -1,42 +1,155 @@
 //! The one RTP stream we send: it alone owns SSRC, sequence, timestamp and marker (R-19, P1 to P5).
+//!
+//! Given: the passing of frames and the wish to send one. Decides: the header of each packet. Refuses: payloads, pacing, and any second
+//! source: play-out, bot switch, transfer and DTMF all go through this one value.
 
+use crate::limits::FRAME_TICKS;
 use crate::rng::Entropy;
 use crate::wire::rtp::RtpHeader;
 
 /// The outgoing stream of a call, from first packet to last.
 #[derive(Clone, Debug)]
 pub struct RtpSource {
-    _private: (),
+    ssrc: u32,
+    seq: u16,
+    timestamp: u32,
+    /// The next audio packet is the first after silence.
+    is_marker_due: bool,
+    packets: u32,
+    octets: u32,
 }
 
 impl RtpSource {
     /// A stream with random SSRC and timestamp, and a random first sequence number below 2^15 (P1, R11).
-    pub fn new(_entropy: &mut dyn Entropy) -> Self {
-        todo!()
+    pub fn new(entropy: &mut dyn Entropy) -> Self {
+        //= rfc3711#section-3.3.1  a first sequence number below 2^15 keeps an early loss from being taken for a roll-over
+        Self::with_start(entropy.u32(), (entropy.u32() & 0x7fff) as u16, entropy.u32())
     }
+
+    /// A stream that starts at given values: for tests of wrap-around, and to resume a stream whose state was kept elsewhere.
+    ///
+    /// A live call uses [`Self::new`]: predictable starts weaken SRTP against known plain text (RFC 3550 section 5.1).
+    pub fn with_start(ssrc: u32, seq: u16, timestamp: u32) -> Self {
+        Self { ssrc, seq, timestamp, is_marker_due: true, packets: 0, octets: 0 }
+    }
+
     /// The SSRC.
     pub fn ssrc(&self) -> u32 {
-        todo!()
+        self.ssrc
     }
+
     /// Header of the next audio packet; its timestamp is that of the current frame. Sequence moves by one.
-    pub fn audio(&mut self, _payload_type: u8) -> RtpHeader {
-        todo!()
+    pub fn audio(&mut self, payload_type: u8) -> RtpHeader {
+        //= rfc3551#section-4.1  the marker is on the first packet after silence only
+        let marker = core::mem::take(&mut self.is_marker_due);
+        self.next(payload_type, marker, self.timestamp)
     }
+
+    /// Header of a telephone-event packet: sequence moves by one, `timestamp` is that of the event's start on this stream's line (T1 to T3).
+    ///
+    /// `marker` is set on the first packet of an event only; the marker of the audio line is untouched.
+    pub fn event(&mut self, payload_type: u8, marker: bool, timestamp: u32) -> RtpHeader {
+        debug_assert!(self.timestamp.wrapping_sub(timestamp) < 1 << 31, "an event cannot start in the future");
+        self.next(payload_type, marker, timestamp)
+    }
+
     /// One 20 ms frame of media time has passed, whether a packet was sent or not (P2). `sent` is false for a frame without a packet; the
-    /// next packet then carries the marker (P3).
-    pub fn advance_frame(&mut self, _sent: bool) {
-        todo!()
+    /// next packet then carries the marker (P3). A telephone-event packet counts as sent.
+    pub fn advance_frame(&mut self, sent: bool) {
+        self.timestamp = self.timestamp.wrapping_add(FRAME_TICKS);
+        self.is_marker_due |= !sent;
     }
+
     /// Timestamp of the current frame.
     pub fn timestamp(&self) -> u32 {
-        todo!()
+        self.timestamp
     }
-    /// Packets and payload octets sent so far, for the sender report.
+
+    /// Packets and payload octets sent so far, for the sender report. Modulo 2^32.
     pub fn sent(&self) -> (u32, u32) {
-        todo!()
+        (self.packets, self.octets)
     }
+
     /// Records the payload length of a packet that left.
-    pub fn count_sent(&mut self, _payload_bytes: usize) {
-        todo!()
+    pub fn count_sent(&mut self, payload_bytes: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload_bytes as u32);
+    }
+
+    fn next(&mut self, payload_type: u8, marker: bool, timestamp: u32) -> RtpHeader {
+        let header = RtpHeader { payload_type, marker, seq: self.seq, timestamp, ssrc: self.ssrc };
+        self.seq = self.seq.wrapping_add(1);
+        header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::SeededRng;
+
+    //= meta#R-19 type=test
+    #[test]
+    fn sequence_and_timestamp_wrap_without_a_gap() {
+        let mut source = RtpSource::with_start(9, 0xfffe, 0xffff_ffff - 960);
+        let mut last: Option<RtpHeader> = None;
+        for _ in 0..5 {
+            let header = source.audio(111);
+            source.advance_frame(true);
+            if let Some(last) = last {
+                assert_eq!(header.seq, last.seq.wrapping_add(1));
+                assert_eq!(header.timestamp, last.timestamp.wrapping_add(960));
+            }
+            assert_eq!(header.marker, last.is_none());
+            assert_eq!(header.ssrc, 9);
+            last = Some(header);
+        }
+    }
+
+    #[test]
+    fn silence_moves_time_but_not_sequence_and_marks_what_follows() {
+        let mut source = RtpSource::with_start(9, 5, 0);
+        assert_eq!(source.audio(111).seq, 5);
+        source.advance_frame(true);
+        source.advance_frame(false);
+        source.advance_frame(false);
+        let header = source.audio(111);
+        assert_eq!((header.seq, header.timestamp, header.marker), (6, 3 * 960, true));
+        source.advance_frame(true);
+        assert!(!source.audio(111).marker);
+    }
+
+    #[test]
+    fn events_share_the_run_and_leave_the_audio_marker_alone() {
+        let mut source = RtpSource::with_start(9, 5, 960);
+        let start = source.timestamp();
+        let first = source.event(126, true, start);
+        source.advance_frame(true);
+        let second = source.event(126, false, start);
+        source.advance_frame(true);
+        assert_eq!((first.seq, first.timestamp, first.marker), (5, 960, true));
+        assert_eq!((second.seq, second.timestamp, second.marker), (6, 960, false));
+        let audio = source.audio(111);
+        assert_eq!((audio.seq, audio.timestamp, audio.marker), (7, 3 * 960, true), "no audio went before: its first packet is marked");
+    }
+
+    #[test]
+    fn starts_are_random_and_the_first_sequence_number_is_low() {
+        let mut rng = SeededRng::new(1);
+        let mut sources: Vec<_> = (0..500).map(|_| RtpSource::new(&mut rng)).collect();
+        assert!(sources.iter_mut().all(|s| s.audio(111).seq < 1 << 15));
+        assert!(sources.iter().any(|s| s.timestamp() > 1 << 31));
+        let mut ssrcs: Vec<_> = sources.iter().map(RtpSource::ssrc).collect();
+        ssrcs.sort_unstable();
+        ssrcs.dedup();
+        assert_eq!(ssrcs.len(), 500);
+    }
+
+    #[test]
+    fn counts_wrap_for_the_sender_report() {
+        let mut source = RtpSource::with_start(1, 1, 1);
+        source.count_sent(40);
+        source.count_sent(2);
+        assert_eq!(source.sent(), (2, 42));
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod demux;
 pub mod dtmf;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod rtcp;
 pub mod rtp;
 pub mod stun;
