@@ -4,11 +4,14 @@
 //! whole calls run in virtual time. [`shell::Sim`] puts the same machine on loopback sockets. It shares no state machine with the engine or
 //! with signalling: of the engine it uses time, randomness, the SRTP transform and Opus, nothing of ICE, DTLS or the call.
 
+pub mod call;
 pub mod faults;
+pub mod graph;
 pub mod media;
 pub mod relay;
 pub mod sdp;
 pub mod timeline;
 pub mod tls;
 pub mod user;
+pub mod webhooks;
 pub mod wire;

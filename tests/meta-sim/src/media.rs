@@ -72,7 +72,13 @@ struct Event {
 
 impl Media {
     /// Keys it.
-    pub fn new(params: StreamParams, keying: &Keying, script: &UserScript, faults: &[Fault], rng: &mut dyn Entropy) -> Result<Self, String> {
+    pub fn new(
+        params: StreamParams,
+        keying: &Keying,
+        script: &UserScript,
+        faults: &[Fault],
+        rng: &mut dyn Entropy,
+    ) -> Result<Self, String> {
         let (key, salt) = (keying.profile.key_bytes(), keying.profile.salt_bytes());
         let settings = EncoderSettings {
             rate: SampleRate::Hz16000,
@@ -202,11 +208,8 @@ impl Media {
     fn protect(&mut self, plain: &[u8], is_rtp: bool) -> bool {
         let mut buffer = plain.to_vec();
         buffer.resize(plain.len() + 20, 0);
-        let len = if is_rtp {
-            self.sender.protect_rtp(&mut buffer, plain.len())
-        } else {
-            self.sender.protect_rtcp(&mut buffer, plain.len())
-        };
+        let len =
+            if is_rtp { self.sender.protect_rtp(&mut buffer, plain.len()) } else { self.sender.protect_rtcp(&mut buffer, plain.len()) };
         len.map(|len| {
             buffer.truncate(len);
             self.out.push_back(buffer);

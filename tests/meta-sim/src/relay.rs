@@ -287,8 +287,7 @@ impl Relay {
         }
         if message.controlled.is_some() || self.failed_ids.contains(&message.id) {
             // RFC 8445 section 7.3.1.1: a lite agent is controlled, so another controlled one is a conflict.
-            let conflict =
-                StunWriter::new(wire::BINDING_ERROR, message.id).error(487, "Role Conflict").finish(Some(self.pwd.as_bytes()));
+            let conflict = StunWriter::new(wire::BINDING_ERROR, message.id).error(487, "Role Conflict").finish(Some(self.pwd.as_bytes()));
             return self.answer_check(path, message.id, 487, conflict, timeline, now);
         }
         if message.use_candidate && self.has(Fault::LostNominationAnswers) && self.nominations_lost < 3 {
@@ -301,8 +300,7 @@ impl Relay {
             self.selected = Some(path);
             self.stages.nominated = Some(now);
             if let Some(Peer { sdp, role, .. }) = &self.peer {
-                let profiles: &[Profile] =
-                    if self.has(Fault::OnlyCm80) { &[Profile::Aes128CmSha1_80] } else { &self.config.profiles };
+                let profiles: &[Profile] = if self.has(Fault::OnlyCm80) { &[Profile::Aes128CmSha1_80] } else { &self.config.profiles };
                 match Tls::new(&self.identity, *role, profiles, &sdp.fingerprint, now) {
                     Ok(tls) => self.tls = Some(tls),
                     Err(why) => self.events.push_back(RelayEvent::DtlsFailed(why)),

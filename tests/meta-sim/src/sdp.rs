@@ -340,7 +340,7 @@ pub(crate) mod tests {
         assert!(text.starts_with("v=0\r\no=- 1790963543407 2 IN IP4 127.0.0.1\r\n") && text.ends_with("\r\n"));
         assert!(text.contains("a=candidate:1267757827 1 udp 2122262783 ::1 3480 typ host generation 0 network-cost 50\r\n"));
         assert!(text.contains("m=audio 3480 UDP/TLS/RTP/SAVPF 111 126\r\nc=IN IP4 127.0.0.1\r\n"));
-        assert_eq!(text.lines().count(), 31);
+        assert_eq!(text.lines().count(), 27);
     }
 
     #[test]

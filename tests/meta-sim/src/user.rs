@@ -105,10 +105,8 @@ mod tests {
 
     #[test]
     fn speech_lies_where_the_script_puts_it() {
-        let script = UserScript {
-            speech: vec![Speech { after: Span::from_millis(30), pcm: (1..=400).collect() }],
-            ..UserScript::default()
-        };
+        let script =
+            UserScript { speech: vec![Speech { after: Span::from_millis(30), pcm: (1..=400).collect() }], ..UserScript::default() };
         assert_eq!(script.frame(Span::ZERO), [0; 320]);
         let second = script.frame(Span::from_millis(20));
         assert_eq!((second[159], second[160], second[319]), (0, 1, 160));

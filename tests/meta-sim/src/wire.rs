@@ -109,8 +109,7 @@ impl<'a> Stun<'a> {
                 XOR_MAPPED_ADDRESS => message.mapped = unxor(value, &message.id),
                 MESSAGE_INTEGRITY if len == 20 => message.integrity_at = Some(at),
                 FINGERPRINT if len == 4 => {
-                    message.has_fingerprint =
-                        next == bytes.len() && crc32fast::hash(&bytes[..at]) ^ FINGERPRINT_XOR == be32(value, 0);
+                    message.has_fingerprint = next == bytes.len() && crc32fast::hash(&bytes[..at]) ^ FINGERPRINT_XOR == be32(value, 0);
                 }
                 _ => {}
             }
