@@ -27,8 +27,8 @@ pub(super) struct Reception {
     received_prior: u32,
     /// Arrival minus timestamp of the last packet, in timestamp units; modulo 2^32.
     transit: u32,
-    /// Timestamp whose transit was taken last.
-    transit_timestamp: u32,
+    /// Timestamp of the event whose transit was taken last.
+    event_timestamp: Option<u32>,
     /// Jitter times 16 (A.8).
     jitter_x16: u32,
 }
@@ -48,7 +48,7 @@ impl Reception {
             expected_prior: 0,
             received_prior: 0,
             transit: ticks(now).wrapping_sub(view.timestamp()),
-            transit_timestamp: view.timestamp(),
+            event_timestamp: None,
             jitter_x16: 0,
         }
     }
@@ -137,12 +137,12 @@ impl Reception {
 
     /// A.8. All packets of one event carry one timestamp: only the first of them is a sample (C7, RFC 4733 section 2.5.2.2).
     fn update_jitter(&mut self, timestamp: u32, is_event: bool, now: Time) {
-        if is_event && timestamp == self.transit_timestamp {
+        if is_event && self.event_timestamp.replace(timestamp) == Some(timestamp) {
             return;
         }
         let transit = ticks(now).wrapping_sub(timestamp);
         let d = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
-        (self.transit, self.transit_timestamp) = (transit, timestamp);
+        self.transit = transit;
         // A jump of the line (new stream behind the relay) is not jitter; one sample of it would spoil minutes.
         if d > JITTER_SAMPLE_MAX {
             return;

@@ -190,8 +190,8 @@ pub struct SdesItems<'a> {
 }
 
 impl SdesItems<'_> {
-    /// Whether the whole packet could be read; consumes the items.
-    fn is_complete(mut self) -> bool {
+    /// Reads to the end; whether that was the end of the last chunk and not a cut.
+    fn ends_whole(mut self) -> bool {
         while self.next().is_some() {}
         self.chunks_left == 0 && self.ssrc.is_none()
     }
@@ -350,7 +350,7 @@ fn parse_packet(packet_type: u8, count: u8, body: &[u8]) -> Option<Packet<'_>> {
         TYPE_RR => Packet::Rr(parse_report(count, body, 4)?),
         TYPE_SDES => {
             let sdes = Sdes { count, body };
-            if !sdes.items().is_complete() {
+            if !sdes.items().ends_whole() {
                 return None;
             }
             Packet::Sdes(sdes)

@@ -178,6 +178,18 @@ fn packets_of_one_event_are_one_jitter_sample() {
     assert_eq!((reporter.stats().packets, reporter.stats().lost), (50, 0));
 }
 
+#[test]
+fn audio_between_the_packets_of_an_event_does_not_make_them_samples() {
+    let mut reporter = Reporter::new("c", Time::ZERO);
+    for k in 0..40_u16 {
+        // Even packets are audio, odd ones repeat an event that began with packet 1; both leave every 20 ms.
+        let (is_event, frame) = (k % 2 == 1, u32::from(k / 2));
+        let bytes = packet(PEER, k, if is_event { 0 } else { frame * 960 });
+        reporter.received_rtp(&RtpView::new_checked(&bytes).unwrap(), is_event, ms(u64::from(frame) * 20));
+    }
+    assert_eq!(reporter.stats().jitter_ticks, 0);
+}
+
 //= rfc3550#section-8.2 type=test
 #[test]
 fn a_new_ssrc_begins_anew_and_stragglers_of_the_old_one_do_not_switch_back() {
