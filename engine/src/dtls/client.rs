@@ -206,17 +206,20 @@ impl Dtls {
     pub fn handle_timeout(&mut self, now: Time) {
         let State::Handshake(schedule) = &mut self.state else { return };
         if now >= schedule.give_up {
-            self.fail(match (self.gate.noted_alert(), self.gate.noted_no_srtp()) {
-                (Some(description), _) => EndReason::DtlsAlert(description),
-                (None, true) => EndReason::NoSrtpProfile,
-                (None, false) => EndReason::DtlsTimeout,
-            });
+            //= rfc6347#section-4.1.2.7  what came in clear decides nothing, but names the likely cause once time has decided
+            let alert = self.gate.noted_alert().map(EndReason::DtlsAlert);
+            self.fail(alert.or(self.gate.noted_hello()).unwrap_or(EndReason::DtlsTimeout));
             return;
         }
         if schedule.next.is_none_or(|next| now < next) {
             return;
         }
         let Some(session) = &mut self.session else { return };
+        if let Some(record) = self.gate.take_retry() {
+            //= rfc6347#section-4.2.1  the second ClientHello is a new flight and starts its own timer
+            session.feed(&record);
+            return self.step(now);
+        }
         if schedule.repetitions == SHRINK_AFTER_REPETITIONS {
             //= rfc6347#section-4.1.1.1  after repeated silence try smaller datagrams
             session.shrink_mtu(MTU_BYTES_FALLBACK);

@@ -7,20 +7,23 @@
 //! - takes only whole records of the right version and type, and keeps plaintext alerts and application data out;
 //! - takes only handshake messages that the peer's role may send, at the one or two places of the flight where they may stand;
 //! - reassembles fragments itself, apart for each claimed total length, so a forged fragment spoils nothing but its own copy;
+//! - holds a HelloVerifyRequest back until the retransmission timer, because a ServerHello that comes meanwhile proves it forged;
 //! - numbers epoch-0 records afresh, so a forged high number cannot close the library's replay window on the genuine ones.
 
 use super::client::DtlsRole;
-use crate::error::DropReason;
+use crate::error::{DropReason, EndReason};
 
 /// The gate of one connection.
 pub(super) struct Gate {
     peer: DtlsRole,
     next_record_seq: u64,
     is_cookie_sent: bool,
+    is_hello_seen: bool,
+    held_retry: Option<Vec<u8>>,
     assemblies: Vec<Assembly>,
     early: Vec<u8>,
     noted_alert: Option<u8>,
-    noted_no_srtp: bool,
+    noted_hello: Option<EndReason>,
 }
 
 impl Gate {
@@ -34,10 +37,12 @@ impl Gate {
             peer,
             next_record_seq: 0,
             is_cookie_sent: false,
+            is_hello_seen: false,
+            held_retry: None,
             assemblies: Vec::new(),
             early: Vec::new(),
             noted_alert: None,
-            noted_no_srtp: false,
+            noted_hello: None,
         }
     }
 
@@ -46,9 +51,9 @@ impl Gate {
         self.noted_alert
     }
 
-    /// Whether a ClientHello without `use_srtp` was kept away.
-    pub(super) fn noted_no_srtp(&self) -> bool {
-        self.noted_no_srtp
+    /// Why a ClientHello was kept away that could never become a call.
+    pub(super) fn noted_hello(&self) -> Option<EndReason> {
+        self.noted_hello
     }
 
     /// Writes the records of `datagram` that may go in during the handshake to `out`, which is emptied first.
@@ -101,10 +106,24 @@ impl Gate {
         if out.is_empty() { Err(DropReason::DtlsMalformed) } else { Ok(()) }
     }
 
+    /// The record of a HelloVerifyRequest that may go in now that the timer says no ServerHello came in its stead.
+    pub(super) fn take_retry(&mut self) -> Option<Vec<u8>> {
+        let record = self.held_retry.take().filter(|_| !self.is_hello_seen)?;
+        self.is_cookie_sent = true;
+        Some(record)
+    }
+
     /// Frees what only the handshake needs.
     pub(super) fn finish(&mut self) {
         self.assemblies = Vec::new();
         self.early = Vec::new();
+        self.held_retry = None;
+    }
+
+    /// Bytes kept for messages that are not whole yet.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.assemblies.iter().map(|a| a.body.len() + a.is_here.len()).sum()
     }
 
     fn admit_handshake(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
@@ -133,7 +152,7 @@ impl Gate {
     fn is_expected(&self, kind: u8, seq: u16) -> bool {
         let place = match self.peer {
             DtlsRole::Client => seq,
-            DtlsRole::Server if kind == HELLO_VERIFY_REQUEST => return seq == 0 && !self.is_cookie_sent,
+            DtlsRole::Server if kind == HELLO_VERIFY_REQUEST => return seq == 0 && !self.is_cookie_sent && !self.is_hello_seen,
             DtlsRole::Server => seq.wrapping_sub(u16::from(self.is_cookie_sent)),
         };
         matches!(
@@ -155,15 +174,19 @@ impl Gate {
         match kind {
             HELLO_VERIFY_REQUEST => {
                 // server_version, then the cookie and nothing behind it; an empty cookie asks for nothing.
-                match body {
-                    [0xfe, _, len, cookie @ ..] if usize::from(*len) == cookie.len() && *len > 0 => self.is_cookie_sent = true,
-                    _ => return,
+                if matches!(body, [0xfe, _, len, cookie @ ..] if usize::from(*len) == cookie.len() && *len > 0) {
+                    let mut record = Vec::new();
+                    self.emit_message(version, kind, seq, body, &mut record);
+                    self.held_retry = Some(record);
                 }
+                return;
             }
-            CLIENT_HELLO => match has_use_srtp(body) {
-                Some(true) => {}
-                Some(false) => {
-                    self.noted_no_srtp = true;
+            SERVER_HELLO => self.is_hello_seen = true,
+            CLIENT_HELLO => match ClientHello::parse(body) {
+                Some(ClientHello { has_our_cipher: true, has_use_srtp: true }) => {}
+                // The library would end everything over it; the genuine one may still come.
+                Some(hello) => {
+                    self.noted_hello = Some(if hello.has_our_cipher { EndReason::NoSrtpProfile } else { EndReason::DtlsFailed });
                     return;
                 }
                 None => return,
@@ -171,6 +194,10 @@ impl Gate {
             SERVER_HELLO_DONE if !body.is_empty() => return,
             _ => {}
         }
+        self.emit_message(version, kind, seq, body, out);
+    }
+
+    fn emit_message(&mut self, version: [u8; 2], kind: u8, seq: u16, body: &[u8], out: &mut Vec<u8>) {
         let mut message = Vec::with_capacity(HANDSHAKE_HEADER_BYTES + body.len());
         let total = &(body.len() as u32).to_be_bytes()[1..];
         message.push(kind);
@@ -318,27 +345,33 @@ impl<'a> Fragments<'a> {
     }
 }
 
-/// Whether a ClientHello carries `use_srtp` (RFC 5764 section 4.1.1); `None` if it is broken.
-fn has_use_srtp(body: &[u8]) -> Option<bool> {
-    // client_version and random, then session_id, cookie, cipher_suites, compression_methods, extensions.
-    let mut rest = body.get(34..)?;
-    for prefix_bytes in [1, 1, 2, 1] {
-        rest = take_vector(rest, prefix_bytes)?.1;
+/// What of a ClientHello decides whether we can ever answer it (RFC 5246 section 7.4.1.2, RFC 6347 section 4.2.1).
+struct ClientHello {
+    has_our_cipher: bool,
+    has_use_srtp: bool,
+}
+
+impl ClientHello {
+    /// `None` if it is broken.
+    fn parse(body: &[u8]) -> Option<Self> {
+        // client_version and random, then session_id, cookie, cipher_suites, compression_methods, extensions.
+        let (_session_id, rest) = take_vector(body.get(34..)?, 1)?;
+        let (_cookie, rest) = take_vector(rest, 1)?;
+        let (ciphers, rest) = take_vector(rest, 2)?;
+        let (_compressions, rest) = take_vector(rest, 1)?;
+        let (mut extensions, rest) = if rest.is_empty() { (rest, rest) } else { take_vector(rest, 2)? };
+        if !rest.is_empty() || ciphers.len() % 2 != 0 {
+            return None;
+        }
+        let has_our_cipher = ciphers.chunks_exact(2).any(|c| OUR_CIPHERS.contains(&[c[0], c[1]]));
+        let mut has_use_srtp = false;
+        while !extensions.is_empty() {
+            let (kind, rest) = extensions.split_first_chunk::<2>()?;
+            has_use_srtp |= u16::from_be_bytes(*kind) == EXTENSION_USE_SRTP;
+            extensions = take_vector(rest, 2)?.1;
+        }
+        Some(Self { has_our_cipher, has_use_srtp })
     }
-    if rest.is_empty() {
-        return Some(false);
-    }
-    let (mut extensions, rest) = take_vector(rest, 2)?;
-    if !rest.is_empty() {
-        return None;
-    }
-    let mut is_found = false;
-    while !extensions.is_empty() {
-        let (kind, rest) = extensions.split_first_chunk::<2>()?;
-        is_found |= u16::from_be_bytes(*kind) == EXTENSION_USE_SRTP;
-        extensions = take_vector(rest, 2)?.1;
-    }
-    Some(is_found)
 }
 
 /// Splits a vector with a length of `prefix_bytes` bytes off the front.
@@ -360,6 +393,8 @@ const SERVER_HELLO_DONE: u8 = 14;
 const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
 const EXTENSION_USE_SRTP: u16 = 14;
+/// ECDHE-ECDSA with AES-128-GCM, AES-256-GCM, ChaCha20-Poly1305: what `openssl.rs` configures.
+const OUR_CIPHERS: [[u8; 2]; 3] = [[0xc0, 0x2b], [0xc0, 0x2c], [0xcc, 0xa9]];
 const RECORD_HEADER_BYTES: usize = 13;
 const HANDSHAKE_HEADER_BYTES: usize = 12;
 /// 2^14 of plaintext and 256 of expansion (RFC 5246 section 6.2.3).
