@@ -14,7 +14,7 @@ use super::client::DtlsRole;
 use crate::error::{DropReason, EndReason};
 
 /// The gate of one connection.
-pub(super) struct Gate {
+pub(crate) struct Gate {
     peer: DtlsRole,
     next_record_seq: u64,
     is_cookie_sent: bool,
@@ -28,7 +28,7 @@ pub(super) struct Gate {
 
 impl Gate {
     /// A gate for a connection in which we have `role`.
-    pub(super) fn new(role: DtlsRole) -> Self {
+    pub(crate) fn new(role: DtlsRole) -> Self {
         let peer = match role {
             DtlsRole::Client => DtlsRole::Server,
             DtlsRole::Server => DtlsRole::Client,
@@ -47,19 +47,19 @@ impl Gate {
     }
 
     /// The first fatal alert that came in clear, its description as on the wire. Evidence, not proof (D14).
-    pub(super) fn noted_alert(&self) -> Option<u8> {
+    pub(crate) fn noted_alert(&self) -> Option<u8> {
         self.noted_alert
     }
 
     /// Why a ClientHello was kept away that could never become a call.
-    pub(super) fn noted_hello(&self) -> Option<EndReason> {
+    pub(crate) fn noted_hello(&self) -> Option<EndReason> {
         self.noted_hello
     }
 
     /// Writes the records of `datagram` that may go in during the handshake to `out`, which is emptied first.
     ///
     /// `Ok` with an empty `out` means: kept for later. An error means that nothing in it was of use.
-    pub(super) fn admit(&mut self, datagram: &[u8], out: &mut Vec<u8>) -> Result<(), DropReason> {
+    pub(crate) fn admit(&mut self, datagram: &[u8], out: &mut Vec<u8>) -> Result<(), DropReason> {
         out.clear();
         let mut is_of_use = false;
         for record in Records(datagram) {
@@ -98,7 +98,7 @@ impl Gate {
     }
 
     /// Writes the records of `datagram` that may go in after Finished to `out`: the encrypted ones, whole.
-    pub(super) fn admit_protected(datagram: &[u8], out: &mut Vec<u8>) -> Result<(), DropReason> {
+    pub(crate) fn admit_protected(datagram: &[u8], out: &mut Vec<u8>) -> Result<(), DropReason> {
         out.clear();
         for record in Records(datagram).filter(|r| r.epoch() == 1) {
             out.extend_from_slice(record.0);
@@ -107,22 +107,22 @@ impl Gate {
     }
 
     /// The record of a HelloVerifyRequest that may go in now that the timer says no ServerHello came in its stead.
-    pub(super) fn take_retry(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take_retry(&mut self) -> Option<Vec<u8>> {
         let record = self.held_retry.take().filter(|_| !self.is_hello_seen)?;
         self.is_cookie_sent = true;
         Some(record)
     }
 
     /// Frees what only the handshake needs.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.assemblies = Vec::new();
         self.early = Vec::new();
         self.held_retry = None;
     }
 
     /// Bytes kept for messages that are not whole yet.
-    #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held_bytes(&self) -> usize {
         self.assemblies.iter().map(|a| a.body.len() + a.is_here.len()).sum()
     }
 

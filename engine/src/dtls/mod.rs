@@ -13,3 +13,6 @@ mod tests;
 
 pub use cert::{Certificate, Fingerprint};
 pub use client::{Dtls, DtlsConfig, DtlsContext, DtlsEvent, DtlsRole, DtlsStats};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use gate::Gate;
