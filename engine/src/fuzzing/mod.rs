@@ -1,9 +1,11 @@
 //! Fuzz bodies: each takes bytes and must neither panic nor break an invariant it asserts.
 
 mod dtls;
+mod ice;
 mod media;
 mod stun;
 
 pub use dtls::{fuzz_dtls_client, fuzz_dtls_gate};
+pub use ice::fuzz_ice_agent;
 pub use media::{fuzz_dtmf, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 pub use stun::fuzz_stun;

@@ -564,4 +564,6 @@ const USERNAME_BYTES_MAX: usize = 508;
 const MESSAGE_BYTES_MAX: usize = crate::limits::DATAGRAM_BYTES_MAX;
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
