@@ -15,8 +15,12 @@ pub mod ice;
 pub mod jitter;
 pub mod keying;
 pub mod limits;
+#[cfg(feature = "io")]
+pub mod net;
 pub mod rng;
 pub mod rtp;
+#[cfg(feature = "io")]
+mod shard;
 pub mod srtp;
 pub mod time;
 pub mod wire;
