@@ -281,7 +281,8 @@ impl Engine {
             let preference = u16::MAX - i as u16;
             let public = self.config.public_addresses.iter().find(|p| p.is_ipv4() == local.is_ipv4());
             candidates.push(match public {
-                Some(&public) => Candidate::mapped_host(SocketAddr::new(public, local.port()), local, preference),
+                // A 1:1 NAT keeps ports: what the world sees is a host candidate with another address.
+                Some(&public) => Candidate { base: Some(local), ..Candidate::host(SocketAddr::new(public, local.port()), preference) },
                 None => Candidate::host(local, preference),
             });
         }

@@ -7,7 +7,7 @@ mod socket;
 mod sys;
 
 pub use addresses::{AddressPolicy, local_addresses};
-pub(crate) use epoll::{Epoll, Ready, Waker};
+pub(crate) use epoll::{Epoll, Waker};
 pub(crate) use ports::Ports;
 pub(crate) use socket::MediaSocket;
 pub(crate) use sys::pin_to_core;

@@ -8,5 +8,5 @@ mod slab;
 mod wheel;
 
 pub(crate) use clock::Clock;
-pub(crate) use mailbox::{Command, Mail, Mailbox, NewCall, Report};
+pub(crate) use mailbox::{Command, Mailbox, NewCall};
 pub(crate) use shard::{Load, Shard};
