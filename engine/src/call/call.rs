@@ -237,9 +237,8 @@ impl Call {
     fn receive_media(&mut self, kind: PacketKind, datagram: &mut [u8], now: Time) -> Result<(), DropReason> {
         let media = self.media.as_mut().ok_or(DropReason::BeforeKeys)?;
         if kind == PacketKind::Rtcp {
-            let ntp = self.config.ntp(now);
             let compound = media.receive_rtcp(datagram)?;
-            let bye = self.reporter.received_rtcp(compound, self.source.ssrc(), ntp, now)?;
+            let bye = self.reporter.received_rtcp(compound, self.source.ssrc(), now)?;
             self.stats.rtcp_in += 1;
             if bye {
                 self.recorder.note(Moment::PeerBye, now);
