@@ -59,7 +59,7 @@ pub struct JitterStats {
 ///
 /// Drive it by [`insert`](Self::insert) for each packet and by [`tick`](Self::tick) every 20 ms of the same clock. One tick gives one
 /// frame: call `tick` again with the same `now` as long as [`is_owed`](Self::is_owed) says so (after `Skip`, and for packets shorter
-/// than 20 ms). Before decoding, ask [`is_stream_start`](Self::is_stream_start).
+/// than 20 ms).
 #[derive(Debug)]
 pub struct JitterBuffer {
     store: Store,
@@ -82,7 +82,6 @@ pub struct JitterBuffer {
     owed: i64,
     tick_now: Option<Time>,
     tick_skipped: bool,
-    is_new: bool,
     played_first: bool,
     delay_min: i64,
     delay_max: i64,
@@ -118,7 +117,6 @@ impl JitterBuffer {
             owed: 0,
             tick_now: None,
             tick_skipped: false,
-            is_new: false,
             played_first: false,
             delay_min,
             delay_max,
@@ -194,7 +192,6 @@ impl JitterBuffer {
             self.steady += 1;
         }
         self.tick_now = Some(now);
-        self.is_new = false;
         if self.owed <= 0 {
             return Playout::Continue;
         }
@@ -249,11 +246,6 @@ impl JitterBuffer {
     /// The tick in progress needs more: call `tick` again with the same `now`.
     pub fn is_owed(&self) -> bool {
         self.owed > 0
-    }
-
-    /// The packet handed out last begins a new stream (first packet, new SSRC, jump): reset the decoder before it (P11).
-    pub fn is_stream_start(&self) -> bool {
-        self.is_new
     }
 
     /// Counters.
@@ -353,8 +345,8 @@ impl JitterBuffer {
         self.owed -= i64::from(slot.duration);
         self.stats.played += frames(&slot);
         self.stats.delay_us = ticks_us(now - slot.arrival);
-        self.is_new = !core::mem::replace(&mut self.played_first, true);
-        Playout::Packet { payload: self.store.bytes(&slot), timestamp: slot.ts as u32 }
+        let starts = !core::mem::replace(&mut self.played_first, true);
+        Playout::Packet { payload: self.store.bytes(&slot), timestamp: slot.ts as u32, starts }
     }
 
     fn repair(&mut self) -> Playout<'_> {

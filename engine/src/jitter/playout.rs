@@ -14,6 +14,8 @@ pub enum Playout<'a> {
         payload: &'a [u8],
         /// Its RTP timestamp.
         timestamp: u32,
+        /// It begins a new stream (first packet, new SSRC, jump): reset the decoder before it (P11).
+        starts: bool,
     },
     /// The frame is lost but the next packet is here: decode it with FEC for this tick, and it will come as `Packet` at the next one.
     Fec {

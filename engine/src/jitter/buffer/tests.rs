@@ -55,13 +55,13 @@ fn run(sent: &[Sent], phase_us: u64, config: JitterConfig) -> Run {
         loop {
             calls += 1;
             assert!(calls <= 20, "a tick must end");
-            let (heard, is_packet) = match buffer.tick(Time::ZERO + Span::from_micros(tick)) {
+            let (heard, starts) = match buffer.tick(Time::ZERO + Span::from_micros(tick)) {
                 Playout::Skip => {
                     out.skips += 1;
                     assert!(buffer.is_owed());
                     continue;
                 }
-                Playout::Packet { payload, .. } => (Heard::Packet(id(payload)), true),
+                Playout::Packet { payload, starts, .. } => (Heard::Packet(id(payload)), starts),
                 Playout::Fec { payload, .. } => (Heard::Fec(id(payload)), false),
                 Playout::Conceal { .. } => (Heard::Conceal, false),
                 Playout::Continue => (Heard::Continue, false),
@@ -73,7 +73,7 @@ fn run(sent: &[Sent], phase_us: u64, config: JitterConfig) -> Run {
                 Heard::Continue => {}
                 _ => owed -= 960,
             }
-            if is_packet && buffer.is_stream_start() {
+            if starts {
                 let Heard::Packet(id) = heard else { unreachable!() };
                 out.starts.push(id);
             }
