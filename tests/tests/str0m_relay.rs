@@ -164,7 +164,8 @@ fn call_with(profile: Profile) {
     // What str0m heard of us: at least two seconds of packets, our tone in them.
     let mut decoder = Decoder::new(SampleRate::Hz16000).expect("a decoder");
     let mut pcm = vec![0; 5_760];
-    let theirs: Vec<i16> = received.iter().flat_map(|p| decoder.decode(p, &mut pcm).map(|n| pcm[..n].to_vec()).unwrap_or_default()).collect();
+    let theirs: Vec<i16> =
+        received.iter().flat_map(|p| decoder.decode(p, &mut pcm).map(|n| pcm[..n].to_vec()).unwrap_or_default()).collect();
     assert!(theirs.len() > 2 * 16_000, "str0m received {} packets", received.len());
     let share = tone_share(&theirs[8_000..16_000], OUR_TONE_HZ, 16_000);
     assert!(share > 0.9, "str0m hears {share:.3} of our tone");

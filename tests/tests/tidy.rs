@@ -135,7 +135,8 @@ fn unsafe_stays_in_its_named_files_with_its_reasons() {
         if path.ends_with("tidy.rs") {
             continue;
         }
-        let blocks = product_lines(&text).filter(|(_, l)| l.contains("unsafe ") && !l.contains("unsafe_") && !l.contains("unsafe extern")).count();
+        let blocks =
+            product_lines(&text).filter(|(_, l)| l.contains("unsafe ") && !l.contains("unsafe_") && !l.contains("unsafe extern")).count();
         if blocks == 0 {
             continue;
         }

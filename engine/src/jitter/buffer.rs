@@ -206,13 +206,8 @@ impl JitterBuffer {
             return self.silence();
         }
         let front = self.front(now);
-        let line = Line {
-            filled: self.filled,
-            steady: self.steady,
-            target: self.target(),
-            delay_max: self.delay_max,
-            in_event: self.in_event,
-        };
+        let line =
+            Line { filled: self.filled, steady: self.steady, target: self.target(), delay_max: self.delay_max, in_event: self.in_event };
         match choose(front.as_ref(), &line) {
             Action::Skip | Action::CatchUp if self.tick_skipped => return self.play(now),
             Action::Skip => {

@@ -36,15 +36,7 @@ impl Stream {
     /// A stream that begins with this packet; the packet itself is still to be located.
     pub(super) fn new(ssrc: u32, seq: u16, timestamp: u32) -> Self {
         let before = i64::from(seq) - 1;
-        Self {
-            ssrc,
-            seq_max: before,
-            audio_seq_max: before,
-            audio_ts_max: i64::from(timestamp) - 1,
-            seen: 0,
-            events: 0,
-            suspect: None,
-        }
+        Self { ssrc, seq_max: before, audio_seq_max: before, audio_ts_max: i64::from(timestamp) - 1, seen: 0, events: 0, suspect: None }
     }
 
     /// Locates an audio packet and, if it is in the stream, remembers it. `is_possible` says whether a packet with this extended

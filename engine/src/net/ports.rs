@@ -21,11 +21,6 @@ impl Ports {
         Self { free: range.map(|port| (Time::ZERO, port)).collect() }
     }
 
-    /// How many ports are free, those in quarantine included.
-    pub(crate) fn len(&self) -> usize {
-        self.free.len()
-    }
-
     /// The port that has rested longest, if its quarantine is over.
     pub(crate) fn take(&mut self, now: Time) -> Option<u16> {
         let &(free_at, port) = self.free.front()?;
@@ -54,6 +49,6 @@ mod tests {
         assert_eq!(ports.take(at(1)), Some(40_001));
         assert_eq!(ports.take(at(2)), None, "still in quarantine");
         assert_eq!(ports.take(at(11)), Some(40_000));
-        assert_eq!(ports.len(), 0);
+        assert_eq!(ports.take(at(21)), None, "all are in use");
     }
 }

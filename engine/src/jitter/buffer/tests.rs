@@ -194,8 +194,14 @@ fn golden_mixed_packet_lengths_play_once_each() {
         assert_eq!(played(&run), [0, 1, 2, 3, 4]);
         let from = run.heard.iter().position(|(_, h)| *h == Heard::Packet(0)).unwrap();
         let wanted = [
-            Heard::Packet(0), Heard::Packet(1), Heard::Continue, Heard::Packet(2),
-            Heard::Continue, Heard::Continue, Heard::Packet(3), Heard::Packet(4),
+            Heard::Packet(0),
+            Heard::Packet(1),
+            Heard::Continue,
+            Heard::Packet(2),
+            Heard::Continue,
+            Heard::Continue,
+            Heard::Packet(3),
+            Heard::Packet(4),
         ];
         assert_eq!(run.heard[from..from + 8].iter().map(|(_, h)| *h).collect::<Vec<_>>(), wanted);
     }
@@ -242,14 +248,7 @@ fn every_packet_length_plays_without_a_break() {
     for ms in [5, 10, 20, 30, 40, 60, 100, 120u32] {
         let n = 12_000 / ms;
         let sent: Vec<_> = (0..n)
-            .map(|i| Sent {
-                arrival_us: u64::from(i * ms) * 1_000,
-                ssrc: 1,
-                seq: i as u16,
-                ts: i * ms * 48,
-                ticks: ms * 48,
-                id: i,
-            })
+            .map(|i| Sent { arrival_us: u64::from(i * ms) * 1_000, ssrc: 1, seq: i as u16, ts: i * ms * 48, ticks: ms * 48, id: i })
             .collect();
         let run = run(&sent, 7_000, JitterConfig::default());
         assert_eq!(played(&run).len(), n as usize, "{ms} ms: {:?}", run.stats);
@@ -425,7 +424,12 @@ fn garbage_is_bounded_and_recovered_from() {
             let _ = buffer.insert(1, i as u16, ts, 240, &payload[..len], now);
             assert!(buffer.depth() <= crate::limits::JITTER_SLOTS_MAX);
             if i % 4 == 0 {
-                (0..20).take_while(|_| { buffer.tick(now); buffer.is_owed() }).count();
+                (0..20)
+                    .take_while(|_| {
+                        buffer.tick(now);
+                        buffer.is_owed()
+                    })
+                    .count();
                 assert!(!buffer.is_owed());
             }
         }
@@ -433,7 +437,12 @@ fn garbage_is_bounded_and_recovered_from() {
         for i in 0..500u32 {
             let now = Time::ZERO + Span::from_micros(15_000_000 + u64::from(i) * TICK_US);
             let _ = buffer.insert(7, i as u16, i * 960, 960, &payload[..40], now);
-            (0..20).take_while(|_| { heard += u32::from(matches!(buffer.tick(now), Playout::Packet { .. })); buffer.is_owed() }).count();
+            (0..20)
+                .take_while(|_| {
+                    heard += u32::from(matches!(buffer.tick(now), Playout::Packet { .. }));
+                    buffer.is_owed()
+                })
+                .count();
         }
         assert!(heard >= 490, "seed {seed}: {heard} {:?}", buffer.stats());
     }
