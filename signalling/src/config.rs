@@ -1,0 +1,617 @@
+//! TOML to a checked configuration.
+//!
+//! Decides: keys, defaults, ranges, and that every fault is told at once with its line and its fix. Given: text and a source of secrets.
+//! Refuses: literal secrets, unknown keys, and plain HTTP on an address that others can reach.
+
+mod reader;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+pub use reader::Fault;
+pub use secret::{ProcessSecrets, Secret, SecretSource};
+
+use reader::{Reader, Section, nearest};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tipring_engine::engine::EngineConfig;
+use tipring_engine::keying::Profile;
+
+/// Everything the daemon needs to know. Plain data; build it in code or with [`Config::from_toml`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The listener for webhooks, health and metrics.
+    pub http: HttpConfig,
+    /// The media engine. Empty `addresses` means: the address of the default route, found at start.
+    pub engine: EngineConfig,
+    /// How Meta's Graph API is reached.
+    pub graph: GraphConfig,
+    /// Webhook verification; absent when the daemon serves Direct mode only.
+    pub webhook: Option<WebhookConfig>,
+    /// The business numbers that are answered.
+    pub numbers: Vec<NumberConfig>,
+    /// Direct mode; absent: off.
+    pub direct: Option<DirectConfig>,
+    /// Where recordings go; absent: no bridge may record.
+    pub record: Option<RecordConfig>,
+    /// What is logged and how.
+    pub log: LogConfig,
+    /// How long calls may go on after the first stop signal.
+    pub drain_max: Duration,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Certificate chain and key in PEM; absent: plain HTTP.
+    pub tls: Option<TlsPaths>,
+    /// A proxy in front ends TLS, so plain HTTP is fine on any address.
+    pub behind_proxy: bool,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Time for the head and, again, for the body of a request.
+    pub read_timeout: Duration,
+}
+
+/// Certificate chain and private key, both PEM.
+#[derive(Clone, Debug)]
+pub struct TlsPaths {
+    /// Chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// `[graph]`
+#[derive(Clone, Debug)]
+pub struct GraphConfig {
+    /// `https://graph.facebook.com`, or `http://` to a loopback address for tests.
+    pub base_url: String,
+    /// As `v25.0`.
+    pub version: String,
+    /// For a whole request.
+    pub timeout: Duration,
+    /// For TCP and TLS.
+    pub connect_timeout: Duration,
+    /// Requests at a time.
+    pub in_flight_max: usize,
+}
+
+/// `[webhook]`
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// Path of the callback URL.
+    pub path: String,
+    /// What Meta sends back in `hub.verify_token`.
+    pub verify_token: Secret,
+    /// App secrets; any of them may have signed.
+    pub app_secrets: Vec<Secret>,
+    /// Verified deliveries that may wait for the call task; more are answered 503, and Meta sends them again.
+    pub queue_max: usize,
+}
+
+/// `[[number]]`
+#[derive(Clone, Debug)]
+pub struct NumberConfig {
+    /// The number's id at Meta, digits. Not the phone number.
+    pub phone_number_id: String,
+    /// Bearer token for its Graph requests.
+    pub access_token: Secret,
+    /// What answers.
+    pub bridge: BridgeConfig,
+}
+
+/// What a caller hears.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BridgeConfig {
+    /// What is attached to the call.
+    pub kind: BridgeKind,
+    /// Record both directions into `[record] directory`.
+    pub record: bool,
+}
+
+/// The kinds of bridges.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BridgeKind {
+    /// The caller hears itself.
+    Echo,
+    /// A WAV file, then silence.
+    Play(PathBuf),
+    /// A WAV file, then echo.
+    PlayThenEcho(PathBuf),
+}
+
+impl BridgeKind {
+    /// The file to play, if any.
+    pub fn wav(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Echo => None,
+            Self::Play(path) | Self::PlayThenEcho(path) => Some(path),
+        }
+    }
+}
+
+/// `[direct]`
+#[derive(Clone, Debug)]
+pub struct DirectConfig {
+    /// Where to listen; loopback unless `behind_proxy`.
+    pub listen: SocketAddr,
+    /// Bearer token that every request must carry.
+    pub token: Secret,
+    /// A proxy in front ends TLS, so another address than loopback is fine.
+    pub behind_proxy: bool,
+    /// Sessions at a time.
+    pub sessions_max: usize,
+    /// Bridge of sessions that do not name one.
+    pub bridge: BridgeConfig,
+}
+
+/// `[record]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordConfig {
+    /// Directory, made at start.
+    pub directory: PathBuf,
+    /// Write one Ogg/Opus file per direction, not decoded.
+    pub ogg: bool,
+    /// Write one stereo WAV: caller left, we right.
+    pub wav: bool,
+}
+
+/// `[log]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogConfig {
+    /// One JSON object per line instead of text.
+    pub json: bool,
+    /// Filter as of `tracing-subscriber`, for example `info` or `tipring=debug`.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: HttpConfig::default(),
+            engine: EngineConfig::default(),
+            graph: GraphConfig::default(),
+            webhook: None,
+            numbers: Vec::new(),
+            direct: None,
+            record: None,
+            log: LogConfig { json: false, filter: "info".into() },
+            drain_max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8_080)),
+            tls: None,
+            behind_proxy: false,
+            connections_max: 512,
+            read_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for GraphConfig {
+    fn default() -> Self {
+        Self {
+            base_url: "https://graph.facebook.com".into(),
+            version: "v25.0".into(),
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            in_flight_max: 64,
+        }
+    }
+}
+
+impl BridgeConfig {
+    /// Echo, not recorded.
+    pub const ECHO: Self = Self { kind: BridgeKind::Echo, record: false };
+}
+
+impl DirectConfig {
+    /// Loopback port 8480 with this token, echo by default.
+    pub fn new(token: Secret) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8_480)),
+            token,
+            behind_proxy: false,
+            sessions_max: 200,
+            bridge: BridgeConfig::ECHO,
+        }
+    }
+}
+
+impl WebhookConfig {
+    /// Path `/webhook`, with these secrets.
+    pub fn new(verify_token: Secret, app_secrets: Vec<Secret>) -> Self {
+        Self { path: "/webhook".into(), verify_token, app_secrets, queue_max: 1_024 }
+    }
+}
+
+/// Largest configuration file taken, in bytes.
+const CONFIG_BYTES_MAX: usize = 1 << 20;
+
+impl Config {
+    /// Reads the text of a configuration file.
+    ///
+    /// Every fault is reported at once. A fault never shows any part of a secret.
+    pub fn from_toml(text: &str, source: &dyn SecretSource) -> Result<Self, Vec<Fault>> {
+        let mut r = Reader::new(text, source);
+        if text.len() > CONFIG_BYTES_MAX {
+            r.fault("", None, "the file is larger than 1 MiB", "this is not a configuration file of tipring");
+            return Err(r.faults);
+        }
+        let table = match toml::de::DeTable::parse(text) {
+            Ok(table) => table,
+            Err(e) => {
+                // The message of the parser names what it expected; the source line is left out, since it may hold a secret.
+                r.fault("", e.span().as_ref(), format!("is not TOML: {}", e.message()), "correct the syntax; https://toml.io shows it");
+                return Err(r.faults);
+            }
+        };
+        let mut root = Section::root(&table);
+        let config = Self::read(&mut r, &mut root);
+        root.finish(&mut r);
+        r.faults.sort_by_key(|f| f.line);
+        if r.faults.is_empty() { Ok(config) } else { Err(r.faults) }
+    }
+
+    fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Self {
+        let default = Self::default();
+        let http = read_http(r, root);
+        let (engine, drain_max) = read_engine(r, root);
+        let graph = read_graph(r, root);
+        let webhook = read_webhook(r, root);
+        let record = read_record(r, root);
+        let records = record.is_some();
+        let mut numbers: Vec<NumberConfig> = Vec::new();
+        let tables = root.tables(r, "number");
+        let number_count = tables.len();
+        for mut table in tables {
+            let path = table.path_of("phone_number_id");
+            let span = table.span.clone();
+            if let Some(number) = read_number(r, &mut table, records) {
+                if numbers.iter().any(|n| n.phone_number_id == number.phone_number_id) {
+                    r.fault(path, Some(&span), "stands twice in the file", "keep one [[number]] per phone_number_id");
+                }
+                numbers.push(number);
+            }
+            table.finish(r);
+        }
+        let direct_section = root.value("direct").is_some();
+        let direct = read_direct(r, root, records);
+        let mut log = root.table(r, "log");
+        let log_config = LogConfig {
+            json: match log.str(r, "format") {
+                None | Some(("text", _)) => false,
+                Some(("json", _)) => true,
+                Some((_, span)) => {
+                    r.fault("log.format", Some(&span), "is neither \"text\" nor \"json\"", "write one of the two");
+                    false
+                }
+            },
+            filter: log.str(r, "filter").map_or(default.log.filter, |(s, _)| s.to_owned()),
+        };
+        log.finish(r);
+
+        let webhook_section = root.value("webhook").is_some();
+        if number_count > 0 && !webhook_section {
+            r.fault("webhook", None, "is missing, but a [[number]] is configured", "add [webhook] with verify_token and app_secrets: calls arrive by webhook");
+        }
+        if number_count == 0 && webhook_section {
+            r.fault("number", None, "is missing, but [webhook] is configured", "add a [[number]] with phone_number_id and access_token");
+        }
+        if number_count == 0 && !webhook_section && !direct_section {
+            r.fault(
+                "",
+                None,
+                "neither a number nor Direct mode is configured: there is nothing to do",
+                "add [webhook] and [[number]] to answer WhatsApp calls, or [direct] to exchange SDP by hand",
+            );
+        }
+        Self { http, engine, graph, webhook, numbers, direct, record, log: log_config, drain_max }
+    }
+}
+
+fn read_http(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> HttpConfig {
+    let default = HttpConfig::default();
+    let mut s = root.table(r, "http");
+    let listen = s.socket(r, "listen", default.listen);
+    let cert = s.path(r, "tls_cert");
+    let key = s.path(r, "tls_key");
+    let behind_proxy = s.bool(r, "behind_proxy", false);
+    let span = s.span.clone();
+    let tls = match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsPaths { cert, key }),
+        (None, None) => None,
+        (cert, _) => {
+            let (missing, there) = if cert.is_some() { ("tls_key", "tls_cert") } else { ("tls_cert", "tls_key") };
+            r.fault(format!("http.{missing}"), Some(&span), format!("is missing, but {there} is set"), "give both, as PEM files");
+            None
+        }
+    };
+    if tls.is_none() && !behind_proxy && !listen.ip().is_loopback() {
+        r.fault(
+            "http.listen",
+            s.is_present().then_some(&span),
+            format!("{listen} would serve plain HTTP to the network"),
+            "set tls_cert and tls_key; or behind_proxy = true when a proxy ends TLS; or listen on 127.0.0.1",
+        );
+    }
+    let config = HttpConfig {
+        listen,
+        tls,
+        behind_proxy,
+        connections_max: s.integer(r, "connections_max", 1..=65_536, default.connections_max as u64) as usize,
+        read_timeout: Duration::from_millis(s.integer(r, "read_timeout_ms", 100..=60_000, default.read_timeout.as_millis() as u64)),
+    };
+    s.finish(r);
+    config
+}
+
+fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig, Duration) {
+    let default = EngineConfig::default();
+    let mut s = root.table(r, "engine");
+    let allow_loopback = s.bool(r, "allow_loopback", false);
+    let addresses = s.addresses(r, "addresses");
+    let public_addresses = s.addresses(r, "public_addresses");
+    let span = s.span.clone();
+    if let Some(ip) = addresses.iter().find(|a| a.is_loopback() && !allow_loopback) {
+        r.fault("engine.addresses", Some(&span), format!("{ip} cannot be reached by Meta"), "name an interface's address; or allow_loopback = true in tests");
+    }
+    if let Some(ip) = public_addresses.iter().find(|p| !addresses.is_empty() && !addresses.iter().any(|a| a.is_ipv4() == p.is_ipv4())) {
+        r.fault(
+            "engine.public_addresses",
+            Some(&span),
+            format!("{ip} has no local address of its family to stand for"),
+            "add that family to engine.addresses, or remove it here",
+        );
+    }
+    let mut ports = default.ports.clone();
+    if let Some((text, span)) = s.str(r, "ports") {
+        let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse::<u16>().ok()?, b.trim().parse::<u16>().ok()?)));
+        match parsed {
+            Some((first, last)) if first >= 1_024 && first <= last => ports = first..=last,
+            _ => r.fault("engine.ports", Some(&span), "is not a range of UDP ports from 1024 to 65535", "write for example \"40000-49999\""),
+        }
+    }
+    let mut profiles = default.profiles.clone();
+    if let Some(names) = s.strings(r, "profiles") {
+        profiles.clear();
+        for (name, span) in names {
+            match PROFILES.iter().find(|(n, _)| *n == name) {
+                Some((_, profile)) if profiles.contains(profile) => r.fault("engine.profiles", Some(&span), format!("{name} stands twice"), "remove one"),
+                Some((_, profile)) => profiles.push(*profile),
+                None => {
+                    let known: Vec<_> = PROFILES.iter().map(|(n, _)| *n).collect();
+                    let fix = nearest(name, &known).map_or_else(|| format!("use {}", known.join(", ")), |n| format!("did you mean \"{n}\"?"));
+                    r.fault("engine.profiles", Some(&span), "is not an SRTP profile", fix);
+                }
+            }
+        }
+        if profiles.is_empty() {
+            r.fault("engine.profiles", Some(&span), "names no profile", "remove the key to have the default");
+        }
+    }
+    let config = EngineConfig {
+        addresses,
+        public_addresses,
+        allow_loopback,
+        ports,
+        cores: s.integers(r, "cores", 1_023).into_iter().map(|c| c as usize).collect(),
+        calls_max_per_shard: s.integer(r, "calls_max", 1..=60_000, default.calls_max_per_shard as u64) as usize,
+        handshakes_max: s.integer(r, "handshakes_max", 1..=10_000, default.handshakes_max as u64) as usize,
+        profiles,
+        complexity: s.integer(r, "complexity", 0..=10, u64::from(default.complexity)) as u8,
+    };
+    let drain_max = Duration::from_secs(s.integer(r, "drain_s", 0..=86_400, 30));
+    s.finish(r);
+    (config, drain_max)
+}
+
+/// Names of profiles in the file.
+const PROFILES: [(&str, Profile); 4] = [
+    ("AEAD_AES_128_GCM", Profile::AeadAes128Gcm),
+    ("AEAD_AES_256_GCM", Profile::AeadAes256Gcm),
+    ("AES128_CM_SHA1_80", Profile::Aes128CmSha1_80),
+    ("AES128_CM_SHA1_32", Profile::Aes128CmSha1_32),
+];
+
+fn read_graph(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> GraphConfig {
+    let default = GraphConfig::default();
+    let mut s = root.table(r, "graph");
+    let mut base_url = default.base_url;
+    if let Some((text, span)) = s.str(r, "base_url") {
+        match check_base_url(text) {
+            Ok(url) => base_url = url,
+            Err(what) => {
+                r.fault("graph.base_url", Some(&span), what, "leave it out for https://graph.facebook.com; http:// is for a simulator on 127.0.0.1 only");
+            }
+        }
+    }
+    let mut version = default.version;
+    if let Some((text, span)) = s.str(r, "version") {
+        if is_version(text) {
+            version = text.to_owned();
+        } else {
+            r.fault("graph.version", Some(&span), "is not a Graph version", "write for example \"v25.0\"");
+        }
+    }
+    let config = GraphConfig {
+        base_url,
+        version,
+        timeout: Duration::from_millis(s.integer(r, "timeout_ms", 100..=60_000, default.timeout.as_millis() as u64)),
+        connect_timeout: Duration::from_millis(s.integer(r, "connect_timeout_ms", 100..=60_000, default.connect_timeout.as_millis() as u64)),
+        in_flight_max: s.integer(r, "in_flight_max", 1..=10_000, default.in_flight_max as u64) as usize,
+    };
+    s.finish(r);
+    config
+}
+
+/// Takes `https://HOST`, or `http://` to a loopback address, without a trailing slash. The access token travels there.
+pub(crate) fn check_base_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|_| "is not a URL".to_owned())?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("has a user, query or fragment".into());
+    }
+    let loopback = match url.host() {
+        Some(reqwest_host) => match reqwest_host.to_string().trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+            Ok(ip) => ip.is_loopback(),
+            Err(_) => false,
+        },
+        None => return Err("has no host".into()),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => return Err("is plain HTTP to another machine: access tokens would travel in clear".into()),
+        other => return Err(format!("has the scheme {other}")),
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn is_version(text: &str) -> bool {
+    text.strip_prefix('v')
+        .and_then(|t| t.split_once('.'))
+        .is_some_and(|(major, minor)| [major, minor].iter().all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit())))
+}
+
+fn read_webhook(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<WebhookConfig> {
+    let mut s = root.table(r, "webhook");
+    if !s.is_present() {
+        return None;
+    }
+    let mut path = "/webhook".to_owned();
+    if let Some((text, span)) = s.str(r, "path") {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
+        if !text.starts_with('/') || !plain || text.len() > 200 || RESERVED_PATHS.contains(&text) {
+            r.fault("webhook.path", Some(&span), "is not a usable path", "write for example \"/webhook\"; /livez, /readyz and /metrics are taken");
+        } else {
+            path = text.to_owned();
+        }
+    }
+    let verify_token = s.secret(r, "verify_token", "name the token you typed in Meta's App Dashboard, as \"env:NAME\" or \"file:PATH\"");
+    let mut app_secrets = Vec::new();
+    let span = s.span.clone();
+    let fix = "list the app secret of each app that delivers here, as [\"env:NAME\"]";
+    match s.strings(r, "app_secrets") {
+        Some(references) if references.is_empty() => r.fault("webhook.app_secrets", Some(&span), "is empty", fix),
+        Some(references) => {
+            for (i, (text, span)) in references.into_iter().enumerate() {
+                match secret::resolve(text, r.source) {
+                    Ok(secret) => app_secrets.push(secret),
+                    Err((what, fix)) => r.fault(format!("webhook.app_secrets[{i}]"), Some(&span), what, fix),
+                }
+            }
+        }
+        None if s.value("app_secrets").is_none() => s.missing(r, "app_secrets", fix),
+        None => {}
+    }
+    let queue_max = s.integer(r, "queue_max", 1..=1_000_000, 1_024) as usize;
+    s.finish(r);
+    Some(WebhookConfig { path, verify_token: verify_token?, app_secrets, queue_max })
+}
+
+/// Paths that the daemon itself answers.
+const RESERVED_PATHS: [&str; 4] = ["/", "/livez", "/readyz", "/metrics"];
+
+fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Option<NumberConfig> {
+    let phone_number_id = match s.str(r, "phone_number_id") {
+        Some((id, _)) if !id.is_empty() && id.len() <= 32 && id.bytes().all(|b| b.is_ascii_digit()) => Some(id.to_owned()),
+        Some((_, span)) => {
+            r.fault(s.path_of("phone_number_id"), Some(&span), "is not an id of Meta", "copy the Phone number ID (digits) from WhatsApp Manager, not the phone number");
+            None
+        }
+        None => {
+            if s.value("phone_number_id").is_none() {
+                s.missing(r, "phone_number_id", "copy the Phone number ID (digits) from WhatsApp Manager");
+            }
+            None
+        }
+    };
+    let access_token = s.secret(r, "access_token", "name the number's token as \"env:NAME\" or \"file:PATH\"");
+    let bridge = read_bridge(r, s, records);
+    Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, bridge })
+}
+
+fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) -> BridgeConfig {
+    let mut s = parent.table(r, "bridge");
+    let kind_text = s.str(r, "kind");
+    let wav = s.path(r, "wav");
+    let span = s.span.clone();
+    let kind = match (kind_text, wav) {
+        (None | Some(("echo", _)), None) => BridgeKind::Echo,
+        (Some(("play", _)), Some(path)) => BridgeKind::Play(path),
+        (Some(("play_then_echo", _)), Some(path)) => BridgeKind::PlayThenEcho(path),
+        (Some(("play" | "play_then_echo", _)), None) => {
+            s.missing(r, "wav", "name the WAV file to play");
+            BridgeKind::Echo
+        }
+        (None | Some(("echo", _)), Some(_)) => {
+            r.fault(s.path_of("wav"), Some(&span), "is set, but this bridge plays nothing", "set kind = \"play\" or \"play_then_echo\"");
+            BridgeKind::Echo
+        }
+        (Some((other, span)), _) => {
+            let fix = nearest(other, &BRIDGE_KINDS).map_or_else(|| format!("use one of {}", BRIDGE_KINDS.join(", ")), |k| format!("did you mean \"{k}\"?"));
+            r.fault(s.path_of("kind"), Some(&span), "is not a kind of bridge", fix);
+            BridgeKind::Echo
+        }
+    };
+    let record = s.bool(r, "record", false);
+    if record && !records {
+        r.fault(s.path_of("record"), Some(&span), "is on, but there is no [record] section", "add [record] with a directory");
+    }
+    s.finish(r);
+    BridgeConfig { kind, record }
+}
+
+/// Names of bridges in the file and in Direct mode.
+const BRIDGE_KINDS: [&str; 3] = ["echo", "play", "play_then_echo"];
+
+fn read_direct(r: &mut Reader<'_>, root: &mut Section<'_, '_>, records: bool) -> Option<DirectConfig> {
+    let mut s = root.table(r, "direct");
+    if !s.is_present() {
+        return None;
+    }
+    let default = DirectConfig::new(Secret::new(""));
+    let listen = s.socket(r, "listen", default.listen);
+    let token = s.secret(r, "token", "name a bearer token as \"env:NAME\" or \"file:PATH\"");
+    let behind_proxy = s.bool(r, "behind_proxy", false);
+    let span = s.span.clone();
+    if !behind_proxy && !listen.ip().is_loopback() {
+        r.fault(
+            "direct.listen",
+            Some(&span),
+            format!("{listen} would serve plain HTTP to the network"),
+            "listen on 127.0.0.1; or behind_proxy = true when a proxy ends TLS",
+        );
+    }
+    let sessions_max = s.integer(r, "sessions_max", 1..=60_000, default.sessions_max as u64) as usize;
+    let bridge = read_bridge(r, &mut s, records);
+    s.finish(r);
+    Some(DirectConfig { listen, token: token?, behind_proxy, sessions_max, bridge })
+}
+
+fn read_record(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<RecordConfig> {
+    let mut s = root.table(r, "record");
+    if !s.is_present() {
+        return None;
+    }
+    let directory = s.path(r, "directory");
+    if directory.is_none() && s.value("directory").is_none() {
+        s.missing(r, "directory", "name the directory for recordings");
+    }
+    let config = RecordConfig { directory: directory.unwrap_or_default(), ogg: s.bool(r, "ogg", true), wav: s.bool(r, "wav", true) };
+    let span = s.span.clone();
+    if !config.ogg && !config.wav {
+        r.fault("record", Some(&span), "writes neither ogg nor wav", "switch one of the two on, or remove the section");
+    }
+    s.finish(r);
+    Some(config)
+}
