@@ -2,8 +2,16 @@
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+pub mod control;
 pub mod graph;
 pub mod sdp;
 pub mod session;
+#[cfg(feature = "daemon")]
+pub mod shell;
 pub mod verdict;
 pub mod webhook;

@@ -1,2 +1,5 @@
-//! skeleton
-fn main() {}
+//! The binary `tipring`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    tipring_signalling::cli::main()
+}

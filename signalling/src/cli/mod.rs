@@ -1,0 +1,38 @@
+//! The command line of `tipring`.
+//!
+//! Decides: subcommands, exit codes (0 fine, 1 failed at run time, 2 bad usage or configuration), logs. Refuses: anything a library call could not do as well.
+
+mod check;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Media engine and signalling for WhatsApp Business calls.
+#[derive(Parser)]
+#[command(name = "tipring", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the daemon: webhooks in, Graph calls out, media in between.
+    Serve(serve::Args),
+    /// Checks a configuration file and everything it names; tells every fault at once.
+    Check(check::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+    }
+}
+
+/// Something is wrong with the usage or the configuration.
+const EXIT_CONFIG: u8 = 2;
+/// Something failed at run time.
+const EXIT_FAILED: u8 = 1;

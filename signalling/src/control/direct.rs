@@ -1,0 +1,504 @@
+//! Direct mode: SDP in, SDP out, media by the engine. Meta is never called.
+//!
+//! Decides: which session a request means and whether it fits its state. Given: requests with a bearer token; engine events. Refuses: renegotiation (a session
+//! has one offer and one answer), files that the configuration does not name, and anything without the token.
+
+use super::problem::Problem;
+use crate::config::{BridgeConfig, BridgeKind, DirectConfig};
+use crate::sdp;
+use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
+use crate::shell::{Bridges, CallRef, DaemonEvent, Metrics, Watch, random};
+use crate::verdict::Verdict;
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode, header};
+use serde::Deserialize;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
+use tipring_engine::engine::{CallId, CommandError, Engine};
+use tipring_engine::error::{AdmitError, EndReason};
+use tipring_engine::time::{Span, Time};
+use tokio::sync::Semaphore;
+
+/// Names a session of Direct mode: 32 hex digits, random.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    fn random() -> Self {
+        let mut bytes = [0; 16];
+        random(&mut bytes);
+        Self(bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into())
+    }
+
+    /// The id as it stands in URLs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Direct mode of one daemon.
+pub(crate) struct Direct {
+    config: DirectConfig,
+    records: bool,
+    read_timeout: Duration,
+    engine: Arc<Engine>,
+    bridges: Arc<Bridges>,
+    bodies: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    watch: Watch,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_id: HashMap<SessionId, Session>,
+    /// Kept until the engine said `Ended`, also when the session was deleted before.
+    by_call: HashMap<CallId, SessionId>,
+    /// Sessions that ended by themselves, oldest first; they stay readable until room is needed.
+    ended: VecDeque<SessionId>,
+}
+
+struct Session {
+    call: CallId,
+    state: State,
+    gate_wanted: bool,
+    ended: Option<(EndReason, Box<CallStats>)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    WaitingAnswer,
+    Connecting,
+    MediaReady,
+    Open,
+    Ended,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WaitingAnswer => "waiting_answer",
+            Self::Connecting => "connecting",
+            Self::MediaReady => "media_ready",
+            Self::Open => "open",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Body of `POST /v1/sessions` and `PUT .../answer` as JSON.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct SessionBody {
+    sdp: Option<String>,
+    role: Option<String>,
+    gate: Option<String>,
+    bridge: Option<BridgeBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BridgeBody {
+    kind: String,
+    #[serde(default)]
+    record: bool,
+}
+
+/// What a request carried, once read.
+struct Parsed {
+    body: SessionBody,
+    as_sdp: bool,
+}
+
+impl Service for Direct {
+    async fn handle(&self, request: Request<Incoming>) -> Reply {
+        self.route(request).await.unwrap_or_else(Problem::into_reply)
+    }
+}
+
+impl Direct {
+    #[expect(clippy::too_many_arguments, reason = "wired once, in run.rs")]
+    pub(crate) fn new(
+        config: DirectConfig,
+        records: bool,
+        read_timeout: Duration,
+        engine: Arc<Engine>,
+        bridges: Arc<Bridges>,
+        bodies: Arc<Semaphore>,
+        metrics: Arc<Metrics>,
+        watch: Watch,
+    ) -> Self {
+        Self { config, records, read_timeout, engine, bridges, bodies, metrics, watch, table: Mutex::default() }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Reply, Problem> {
+        self.authorise(&request)?;
+        let path = request.uri().path().to_owned();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (request.method().clone(), parts.as_slice()) {
+            (Method::POST, ["v1", "sessions"]) => self.create(request).await,
+            (Method::GET, ["v1", "sessions"]) => Ok(self.list()),
+            (Method::GET, ["v1", "sessions", id]) => self.show(id).await,
+            (Method::DELETE, ["v1", "sessions", id]) => Ok(self.delete(id)),
+            (Method::PUT, ["v1", "sessions", id, "answer"]) => self.answer(id, request).await,
+            (Method::POST, ["v1", "sessions", id, "gate"]) => self.gate(id),
+            (_, ["v1", "sessions"]) => Err(wrong_method("GET or POST")),
+            (_, ["v1", "sessions", _]) => Err(wrong_method("GET or DELETE")),
+            (_, ["v1", "sessions", _, "answer"]) => Err(wrong_method("PUT")),
+            (_, ["v1", "sessions", _, "gate"]) => Err(wrong_method("POST")),
+            _ => Err(Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path", "the paths start with /v1/sessions; see docs/DIRECT_MODE.md")),
+        }
+    }
+
+    fn authorise(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let given = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |h| h.as_bytes());
+        match given.split_at_checked(7) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") && self.config.token.matches(token) => Ok(()),
+            _ => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "the bearer token is missing or wrong",
+                "send the header Authorization: Bearer TOKEN with the token that [direct] names",
+            )),
+        }
+    }
+
+    async fn create(&self, request: Request<Incoming>) -> Result<Reply, Problem> {
+        let query = query_pairs(request.uri().query().unwrap_or_default());
+        let Parsed { body, as_sdp } = self.read(request).await?;
+        let gate = query.iter().find(|(k, _)| k == "gate").map(|(_, v)| v.as_str()).or(body.gate.as_deref());
+        let gate_wanted = match gate {
+            None | Some("hold") => false,
+            Some("open") => true,
+            Some(_) => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_GATE", "gate is neither open nor hold", "send gate=hold (the default) or gate=open")),
+        };
+        let bridge = self.bridge(body.bridge.as_ref())?;
+        let offer = match (body.role.as_deref(), &body.sdp) {
+            (None | Some("answer"), Some(text)) => Some(sdp::read_offer(text).map_err(|e| bad_sdp(&e))?),
+            (None | Some("offer"), None) => None,
+            (Some("offer"), Some(_)) => {
+                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_ROLE", "role is offer, but an SDP was sent", "leave sdp out to have our offer, or leave role out to have your offer answered"));
+            }
+            (Some("answer"), None) => {
+                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "SDP_MISSING", "role is answer, but there is no offer to answer", "send the offer as sdp"));
+            }
+            (Some(_), _) => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_ROLE", "role is neither offer nor answer", "role says what we do: send \"offer\" without sdp, or leave it out")),
+        };
+        let (id, text) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
+        let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
+        let mut reply = if as_sdp {
+            typed(StatusCode::CREATED, "application/sdp", text)
+        } else {
+            let kind = if offer.is_some() { "answer" } else { "offer" };
+            let body = serde_json::json!({ "id": id.as_str(), "state": state.name(), "sdp_type": kind, "sdp": text });
+            typed(StatusCode::CREATED, "application/json", body.to_string())
+        };
+        let location = header::HeaderValue::from_str(&format!("/v1/sessions/{id}")).expect("hex digits are header text");
+        reply.headers_mut().insert(header::LOCATION, location);
+        Ok(reply)
+    }
+
+    /// Opens the media call under the table's lock, so that its first event finds its session.
+    fn open(&self, offer: Option<&sdp::RemoteSdp>, bridge: &BridgeConfig, gate_wanted: bool) -> Result<(SessionId, String), Problem> {
+        let mut table = self.lock();
+        if table.by_id.len() >= self.config.sessions_max {
+            let Some(oldest) = table.ended.pop_front() else {
+                self.metrics.call_refused();
+                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SESSIONS_FULL", "every session is taken", "DELETE sessions that are over, or raise direct.sessions_max"));
+            };
+            table.by_id.remove(&oldest);
+        }
+        let id = SessionId::random();
+        let role = offer.map_or(SetupRole::ActPass, |o| sdp::our_role(o.params.role));
+        let port = self.bridges.port(bridge, &CallRef::Direct(id.clone()));
+        let (call, local) = self.engine.open_call(role, port).map_err(|e| self.not_admitted(e))?;
+        self.metrics.call_opened();
+        let text = match offer {
+            None => sdp::write_offer(&local, random_u64()),
+            Some(offer) => {
+                if let Err(e) = self.engine.set_remote(call, offer.params.clone()) {
+                    self.release(call);
+                    table.by_call.insert(call, id);
+                    return Err(self.refused(e));
+                }
+                self.write_answer(offer, &local)
+            }
+        };
+        let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
+        table.by_call.insert(call, id.clone());
+        table.by_id.insert(id.clone(), Session { call, state, gate_wanted, ended: None });
+        self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Direct(id.clone()) });
+        Ok((id, text))
+    }
+
+    fn write_answer(&self, offer: &sdp::RemoteSdp, local: &LocalParams) -> String {
+        sdp::write_answer(offer, local, random_u64())
+    }
+
+    async fn answer(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
+        let Parsed { body, .. } = self.read(request).await?;
+        let text = body.sdp.ok_or_else(|| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "SDP_MISSING", "there is no answer in the body", "send the answer as application/sdp, or as JSON with sdp")
+        })?;
+        let remote = sdp::read_answer(&text).map_err(|e| bad_sdp(&e))?;
+        let mut table = self.lock();
+        let session = find(&mut table, id)?;
+        if session.state != State::WaitingAnswer {
+            return Err(wrong_state(session.state, "an answer is taken once, and only for a session that made an offer; there is no renegotiation"));
+        }
+        self.engine.set_remote(session.call, remote.params).map_err(|e| self.refused(e))?;
+        session.state = State::Connecting;
+        Ok(state_reply(StatusCode::OK, id, session))
+    }
+
+    fn gate(&self, id: &str) -> Result<Reply, Problem> {
+        let mut table = self.lock();
+        let session = find(&mut table, id)?;
+        match session.state {
+            State::Ended => Err(wrong_state(State::Ended, "open a new session")),
+            State::Open => Ok(state_reply(StatusCode::OK, id, session)),
+            State::WaitingAnswer | State::Connecting => {
+                session.gate_wanted = true;
+                Ok(state_reply(StatusCode::ACCEPTED, id, session))
+            }
+            State::MediaReady => {
+                self.engine.open_gate(session.call).map_err(|e| self.refused(e))?;
+                session.gate_wanted = true;
+                Ok(state_reply(StatusCode::OK, id, session))
+            }
+        }
+    }
+
+    async fn show(&self, id: &str) -> Result<Reply, Problem> {
+        let (call, mut body, ended) = {
+            let mut table = self.lock();
+            let session = find(&mut table, id)?;
+            (session.call, state_json(id, session), session.ended.as_ref().map(|(_, s)| s.clone()))
+        };
+        let stats = match ended {
+            Some(stats) => Some(*stats),
+            None => {
+                let engine = Arc::clone(&self.engine);
+                // The engine answers with its next turn; the wait must not hold the other connections up.
+                tokio::task::spawn_blocking(move || engine.stats(call, STATS_WAIT)).await.ok().flatten()
+            }
+        };
+        body["stats"] = stats.as_ref().map_or(serde_json::Value::Null, stats_json);
+        Ok(typed(StatusCode::OK, "application/json", body.to_string()))
+    }
+
+    fn list(&self) -> Reply {
+        let table = self.lock();
+        let sessions: Vec<_> = table.by_id.iter().map(|(id, s)| state_json(id.as_str(), s)).collect();
+        typed(StatusCode::OK, "application/json", serde_json::json!({ "sessions": sessions }).to_string())
+    }
+
+    fn delete(&self, id: &str) -> Reply {
+        let mut table = self.lock();
+        if let Some(session) = table.by_id.remove(&SessionId(id.into())) {
+            if session.state == State::Ended {
+                table.ended.retain(|e| e.as_str() != id);
+            } else {
+                self.release(session.call);
+            }
+        }
+        let mut reply = typed(StatusCode::NO_CONTENT, "text/plain", Bytes::new());
+        reply.headers_mut().remove(header::CONTENT_TYPE);
+        reply
+    }
+
+    /// Ends every session: the daemon stops.
+    pub(crate) fn close_all(&self) {
+        for session in self.lock().by_id.values().filter(|s| s.state != State::Ended) {
+            self.release(session.call);
+        }
+    }
+
+    /// Takes an engine event if its call is ours.
+    pub(crate) fn handle_event(&self, call: CallId, event: &CallEvent) -> bool {
+        let id = {
+            let mut table = self.lock();
+            let Some(id) = table.by_call.get(&call).cloned() else { return false };
+            self.advance(&mut table, &id, call, event);
+            id
+        };
+        self.watch.tell(DaemonEvent::Media { call: CallRef::Direct(id), event: event.clone() });
+        true
+    }
+
+    fn advance(&self, table: &mut Table, id: &SessionId, call: CallId, event: &CallEvent) {
+        if matches!(event, CallEvent::Ended(_)) {
+            table.by_call.remove(&call);
+        }
+        let Some(session) = table.by_id.get_mut(id) else { return };
+        match event {
+            CallEvent::MediaReady => {
+                session.state = State::MediaReady;
+                if session.gate_wanted && let Err(e) = self.engine.open_gate(call) {
+                    tracing::warn!(session = %id, error = %e, "the gate did not open");
+                }
+            }
+            CallEvent::GateOpened => session.state = State::Open,
+            CallEvent::Ended(ended) => {
+                session.state = State::Ended;
+                session.ended = Some((ended.reason, Box::new(ended.stats.clone())));
+                table.ended.push_back(id.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the body: SDP, JSON, or nothing.
+    async fn read(&self, request: Request<Incoming>) -> Result<Parsed, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok()).unwrap_or_default();
+        let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let wants_sdp = request.headers().get(header::ACCEPT).is_some_and(|a| a.as_bytes() == b"application/sdp");
+        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
+        if body.bytes.is_empty() {
+            return Ok(Parsed { body: SessionBody::default(), as_sdp: wants_sdp });
+        }
+        match content_type.as_str() {
+            "application/sdp" => {
+                let text = String::from_utf8(body.bytes.to_vec()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "BAD_SDP_TEXT", "the SDP is not UTF-8", "send the SDP as it is, unencoded"))?;
+                Ok(Parsed { body: SessionBody { sdp: Some(text), ..SessionBody::default() }, as_sdp: true })
+            }
+            "application/json" => match serde_json::from_slice(&body.bytes) {
+                Ok(parsed) => Ok(Parsed { body: parsed, as_sdp: wants_sdp }),
+                // The message of the parser quotes field names and positions, never values of ours.
+                Err(e) => Err(Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", e.to_string(), "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string")),
+            },
+            _ => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "the body is neither application/sdp nor application/json",
+                "set the Content-Type header to what the body is",
+            )),
+        }
+    }
+
+    /// The bridge a request asks for. It may choose the kind, never a file: the token opens calls, not the disk.
+    fn bridge(&self, wanted: Option<&BridgeBody>) -> Result<BridgeConfig, Problem> {
+        let Some(wanted) = wanted else { return Ok(self.config.bridge.clone()) };
+        let refuse = |detail: String, hint| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_BRIDGE", detail, hint));
+        let kind = match (wanted.kind.as_str(), self.config.bridge.kind.wav()) {
+            ("echo", _) => BridgeKind::Echo,
+            ("play", Some(path)) => BridgeKind::Play(path.clone()),
+            ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path.clone()),
+            ("play" | "play_then_echo", None) => return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files"),
+            _ => return refuse("there is no such kind of bridge".into(), "use echo, play or play_then_echo"),
+        };
+        if wanted.record && !self.records {
+            return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
+        }
+        Ok(BridgeConfig { kind, record: wanted.record })
+    }
+
+    fn release(&self, call: CallId) {
+        if let Err(e) = self.engine.close(call, EndReason::HangUp) {
+            tracing::debug!(error = %e, "close of a call that is gone");
+        }
+    }
+
+    fn not_admitted(&self, error: AdmitError) -> Problem {
+        self.metrics.call_refused();
+        let verdict = Verdict::of_admit(error);
+        Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: verdict.code, detail: verdict.sentence.into_owned(), hint: verdict.advice }
+    }
+
+    fn refused(&self, error: CommandError) -> Problem {
+        match error {
+            CommandError::Admit(AdmitError::NoSuchCall) => wrong_state(State::Ended, "the call has just ended; open a new session"),
+            CommandError::Admit(e) => self.not_admitted(e),
+            CommandError::Setup(e) => {
+                self.metrics.call_refused();
+                let verdict = Verdict::of_setup(&e);
+                Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code: verdict.code, detail: verdict.sentence.into_owned(), hint: verdict.advice }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // A panic while the lock was held is a bug elsewhere; the table itself has no half-made state worth refusing for.
+        self.table.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn find<'t>(table: &'t mut Table, id: &str) -> Result<&'t mut Session, Problem> {
+    table.by_id.get_mut(&SessionId(id.into())).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "NO_SUCH_SESSION", "there is no session of this id", "it was deleted, or made room for a newer one; open a new session")
+    })
+}
+
+fn wrong_method(allowed: &str) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", format!("this path takes {allowed}"), "see docs/DIRECT_MODE.md")
+}
+
+fn wrong_state(state: State, hint: &'static str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "WRONG_STATE", format!("the session is in state {}", state.name()), hint)
+}
+
+fn bad_body(error: BodyError) -> Problem {
+    match error {
+        BodyError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is larger than 64 KiB", "an SDP of one audio stream has 1 to 4 KiB"),
+        BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "the body did not arrive in time", "send the body at once"),
+        BodyError::NoMemory => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", "too many bodies are being read", "try again"),
+        BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST, "BODY_BROKEN", "the body broke off", "send it whole"),
+    }
+}
+
+fn bad_sdp(error: &sdp::SdpError) -> Problem {
+    let verdict = Verdict::of_sdp(error);
+    let line = error.line.map(|l| format!(" (line {l})")).unwrap_or_default();
+    Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code: verdict.code, detail: format!("{}{line}", verdict.sentence), hint: verdict.advice }
+}
+
+fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    random(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn state_reply(status: StatusCode, id: &str, session: &Session) -> Reply {
+    typed(status, "application/json", state_json(id, session).to_string())
+}
+
+fn state_json(id: &str, session: &Session) -> serde_json::Value {
+    let mut out = serde_json::json!({ "id": id, "state": session.state.name(), "gate": if session.gate_wanted { "open" } else { "hold" } });
+    if let Some((reason, _)) = &session.ended {
+        out["end_reason"] = reason.code().into();
+    }
+    out
+}
+
+fn stats_json(stats: &CallStats) -> serde_json::Value {
+    let m = &stats.milestones;
+    let since = |at: Option<Time>| at.map(|at| at.since(m.opened).as_micros());
+    let drops: serde_json::Map<String, serde_json::Value> = stats.drops.iter().map(|(r, n)| (r.label().to_owned(), n.into())).collect();
+    serde_json::json!({
+        "profile": stats.profile.map(|p| p.name()),
+        "setup_us": {
+            "first_check": since(m.first_check), "ice_connected": since(m.ice_connected), "dtls_connected": since(m.dtls_connected),
+            "gate_opened": since(m.gate_opened), "first_rtp_out": since(m.first_rtp_out), "first_rtp_in": since(m.first_rtp_in),
+        },
+        "datagrams_in": stats.datagrams_in, "datagrams_out": stats.datagrams_out,
+        "rtp_in": stats.rtp_in, "rtp_out": stats.rtp_out, "silence_out": stats.silence_out,
+        "rtcp_in": stats.rtcp_in, "rtcp_out": stats.rtcp_out, "digits_in": stats.digits_in,
+        "ice_rtt_us": stats.ice_rtt.map(|s| s.as_micros()),
+        "drops": drops,
+    })
+}
+
+/// Largest body, in bytes: what the SDP reader takes.
+const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// How long `GET` waits for the figures: several turns of a shard.
+const STATS_WAIT: Span = Span::from_millis(200);

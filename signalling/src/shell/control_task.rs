@@ -1,0 +1,366 @@
+//! The one task that owns the calls: feeds the session machine and does what it says.
+//!
+//! Decides: nothing. Given: verified webhooks, engine events, Graph replies, commands, time. Refuses: to wait for any of them: what takes time is a task of its own
+//! whose result comes back as an input.
+
+use super::bridges::Bridges;
+use super::http_client::GraphClient;
+use super::metrics::Metrics;
+use super::observe::{CallRef, DaemonEvent, Watch};
+use super::routes::Delivery;
+use crate::config::BridgeConfig;
+use crate::control::Direct;
+use crate::graph::GraphOutcome;
+use crate::sdp;
+use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, RequestId, Sessions, Wacid};
+use crate::verdict::Evidence;
+use crate::webhook::envelope;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tipring_engine::call::{CallEvent, CallStats, LocalParams, RemoteParams, SetupRole};
+use tipring_engine::engine::{CallId, CommandError, Engine};
+use tipring_engine::error::EndReason;
+use tokio::sync::{mpsc, watch};
+
+/// What the host of the daemon may ask.
+pub(super) enum HostCommand {
+    Dial(Box<Dial>),
+    Call(CallKey, Command),
+}
+
+/// How far the stop has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Stop {
+    /// Not at all.
+    Run,
+    /// No new calls; running ones may finish.
+    Drain,
+    /// End everything.
+    Now,
+}
+
+/// What came of a Graph request.
+pub(super) struct GraphReply {
+    request: RequestId,
+    call: CallKey,
+    action: &'static str,
+    outcome: GraphOutcome,
+    took: Duration,
+}
+
+/// The task's inputs.
+pub(super) struct Inputs {
+    pub(super) webhooks: mpsc::Receiver<Delivery>,
+    pub(super) engine: mpsc::Receiver<(CallId, CallEvent)>,
+    pub(super) host: mpsc::Receiver<HostCommand>,
+    pub(super) stop: watch::Receiver<Stop>,
+}
+
+/// The task's state.
+pub(super) struct ControlTask {
+    pub(super) sessions: Sessions,
+    pub(super) engine: Arc<Engine>,
+    pub(super) graph: Arc<GraphClient>,
+    pub(super) bridges: Arc<Bridges>,
+    /// Bridge by phone number id.
+    pub(super) numbers: HashMap<Arc<str>, BridgeConfig>,
+    pub(super) direct: Option<Arc<Direct>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) watch: Watch,
+    pub(super) draining: Arc<AtomicBool>,
+    pub(super) drain_max: Duration,
+    pub(super) media: MediaTable,
+    pub(super) replies: (mpsc::Sender<GraphReply>, mpsc::Receiver<GraphReply>),
+    pub(super) in_flight: usize,
+}
+
+/// Which media call belongs to which call of the session machine.
+#[derive(Default)]
+pub(super) struct MediaTable {
+    by_call: HashMap<CallId, Media>,
+    by_key: HashMap<CallKey, CallId>,
+}
+
+struct Media {
+    key: CallKey,
+    local_private: bool,
+    /// The session machine closed it: it does not want to hear of the end.
+    released: bool,
+}
+
+impl ControlTask {
+    /// Runs until the stop is complete: drained or timed out, calls told to end, Graph answered or given up.
+    pub(super) async fn run(mut self, mut inputs: Inputs) {
+        let mut stop = Stop::Run;
+        let mut give_up: Option<tokio::time::Instant> = None;
+        loop {
+            let wake = self.sessions.poll_timeout().map(|t| self.watch.instant(t));
+            // While stopping, look every 50 ms whether the calls are gone: that is not an event anybody sends.
+            let look = (stop != Stop::Run).then(|| tokio::time::Instant::now() + Duration::from_millis(50));
+            let next = [wake, look].into_iter().flatten().min();
+            tokio::select! {
+                Some(event) = inputs.engine.recv() => self.engine_event(event.0, event.1),
+                Some(reply) = self.replies.1.recv() => self.graph_reply(reply),
+                Some(delivery) = inputs.webhooks.recv() => self.webhook(&delivery),
+                Some(command) = inputs.host.recv() => self.host_command(command),
+                () = sleep_until(next) => {
+                    if wake.is_some_and(|w| w <= tokio::time::Instant::now()) {
+                        self.feed(Input::Timeout);
+                    }
+                }
+                changed = inputs.stop.changed() => {
+                    // A handle that is gone asks for nothing less than an explicit stop.
+                    let wanted = if changed.is_err() { Stop::Now } else { *inputs.stop.borrow_and_update() };
+                    if wanted > stop {
+                        give_up = Some(self.begin_stop(wanted));
+                        stop = wanted;
+                    }
+                    if changed.is_err() && stop == Stop::Now {
+                        // `changed` would be ready for ever: from here on only the clock and the inputs count.
+                        inputs.stop = watch::channel(Stop::Now).1;
+                    }
+                }
+            }
+            if let Some(deadline) = give_up {
+                let over = tokio::time::Instant::now() >= deadline;
+                let quiet = self.engine.calls() == 0 && self.in_flight == 0;
+                if stop == Stop::Drain && over {
+                    tracing::warn!(calls = self.engine.calls(), "drain time is over: ending the calls that are left");
+                    give_up = Some(self.begin_stop(Stop::Now));
+                    stop = Stop::Now;
+                } else if quiet || over {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Starts a stage of the stop; returns when it is given up.
+    fn begin_stop(&mut self, stage: Stop) -> tokio::time::Instant {
+        self.draining.store(true, Ordering::Relaxed);
+        self.engine.drain();
+        if stage == Stop::Drain {
+            tracing::info!(calls = self.engine.calls(), "draining");
+            return tokio::time::Instant::now() + self.drain_max;
+        }
+        let calls: Vec<CallKey> = self.sessions.calls().map(|c| c.call).collect();
+        for call in calls {
+            self.feed(Input::Command { call, command: Command::Terminate });
+        }
+        if let Some(direct) = &self.direct {
+            direct.close_all();
+        }
+        tokio::time::Instant::now() + STOP_NOW_MAX
+    }
+
+    fn webhook(&mut self, delivery: &Delivery) {
+        let events = match envelope::parse(&delivery.bytes) {
+            Ok(events) => events,
+            Err(e) => {
+                tracing::warn!(error = ?e, "a signed webhook cannot be read");
+                return;
+            }
+        };
+        for event in events {
+            let (what, wacid, number) = describe(&event);
+            //= meta#R-04  another partner's number on the same app is none of our business
+            let ours = number.is_none_or(|n| self.numbers.contains_key(&n));
+            self.watch.tell(DaemonEvent::WebhookEvent { what: if ours { what } else { "other_number" }, wacid });
+            if ours {
+                self.feed(Input::Webhook(event));
+            }
+        }
+    }
+
+    fn graph_reply(&mut self, reply: GraphReply) {
+        self.in_flight -= 1;
+        self.metrics.graph(reply.action, &reply.outcome);
+        self.watch.tell(DaemonEvent::GraphReply { call: reply.call, action: reply.action, outcome: reply.outcome.clone(), took: reply.took });
+        self.feed(Input::GraphReply { request: reply.request, outcome: reply.outcome });
+    }
+
+    fn host_command(&mut self, command: HostCommand) {
+        match command {
+            HostCommand::Dial(dial) => self.feed(Input::Dial(dial)),
+            HostCommand::Call(call, command) => self.feed(Input::Command { call, command }),
+        }
+    }
+
+    fn engine_event(&mut self, call: CallId, event: CallEvent) {
+        match &event {
+            CallEvent::MediaReady => self.metrics.call_media_ready(),
+            CallEvent::Ended(ended) => self.metrics.call_ended(&ended.stats),
+            _ => {}
+        }
+        let Some(media) = self.media.by_call.get(&call) else {
+            if !self.direct.as_ref().is_some_and(|d| d.handle_event(call, &event)) {
+                tracing::debug!(?call, "event of a call that nobody owns");
+            }
+            return;
+        };
+        let (key, released, local_private) = (media.key, media.released, media.local_private);
+        self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
+        let told = match event {
+            CallEvent::MediaReady => Some(EngineEvent::MediaReady),
+            CallEvent::FirstRtpIn => Some(EngineEvent::FirstMediaIn),
+            CallEvent::Ended(ended) => {
+                self.media.by_call.remove(&call);
+                self.media.by_key.remove(&key);
+                let evidence = Box::new(evidence(&ended.stats, local_private));
+                (!released).then_some(EngineEvent::Ended { reason: ended.reason, evidence })
+            }
+            _ => None,
+        };
+        if let Some(event) = told {
+            self.feed(Input::Engine { call: key, event });
+        }
+    }
+
+    /// Feeds one input and does everything that follows from it.
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.sessions.handle(input, unix_s(), self.watch.now());
+            while let Some(effect) = self.sessions.poll_effect() {
+                if let Some((call, event)) = self.perform(effect) {
+                    inputs.push_back(Input::Engine { call, event });
+                }
+            }
+        }
+    }
+
+    /// Does one thing. What the engine answers at once comes back as an input.
+    fn perform(&mut self, effect: Effect) -> Option<(CallKey, EngineEvent)> {
+        match effect {
+            Effect::Graph { request, call, phone_number_id, action } => {
+                let (graph, replies, name, watch) = (Arc::clone(&self.graph), self.replies.0.clone(), action.name(), self.watch.clone());
+                self.in_flight += 1;
+                self.watch.tell(DaemonEvent::GraphRequest { call, action: name });
+                tokio::spawn(async move {
+                    let started = watch.now();
+                    let outcome = graph.post(&phone_number_id, &action).await;
+                    let took = Duration::from_nanos(watch.now().since(started).as_nanos());
+                    // The receiver is gone only when the daemon has stopped.
+                    let _ = replies.send(GraphReply { request, call, action: name, outcome, took }).await;
+                });
+                None
+            }
+            Effect::OpenCall { call, remote } => Some((call, self.open_call(call, remote))),
+            Effect::SetRemote { call, remote } => {
+                let id = *self.media.by_key.get(&call)?;
+                self.set_remote(id, *remote).err().map(|event| (call, event))
+            }
+            Effect::OpenGate { call } => {
+                if let Some(Err(e)) = self.media.by_key.get(&call).map(|id| self.engine.open_gate(*id)) {
+                    // The call has ended or will; its own event says why.
+                    tracing::warn!(?call, error = %e, "the gate did not open");
+                }
+                None
+            }
+            Effect::CloseCall { call, reason } => {
+                if let Some(id) = self.media.by_key.remove(&call) {
+                    self.close(id, reason);
+                }
+                None
+            }
+            Effect::Notify { call, wacid, notice } => {
+                self.watch.tell(DaemonEvent::Notice { call, wacid, notice });
+                None
+            }
+        }
+    }
+
+    fn open_call(&mut self, call: CallKey, remote: Option<Box<RemoteParams>>) -> EngineEvent {
+        let role = remote.as_ref().map_or(SetupRole::ActPass, |r| sdp::our_role(r.role));
+        let number = self.sessions.call(call).map(|c| c.phone_number_id);
+        let bridge = number.and_then(|n| self.numbers.get(&n)).cloned().unwrap_or(BridgeConfig::ECHO);
+        let port = self.bridges.port(&bridge, &CallRef::Meta(call));
+        let (id, local) = match self.engine.open_call(role, port) {
+            Ok(opened) => opened,
+            Err(e) => {
+                self.metrics.call_refused();
+                return EngineEvent::NotAdmitted(e);
+            }
+        };
+        self.metrics.call_opened();
+        self.media.by_call.insert(id, Media { key: call, local_private: all_private(&local), released: false });
+        self.media.by_key.insert(call, id);
+        self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
+        match remote.map_or(Ok(()), |remote| self.set_remote(id, *remote)) {
+            Ok(()) => EngineEvent::LocalReady(Box::new(local)),
+            Err(event) => event,
+        }
+    }
+
+    /// Gives a call its peer; if that fails the call is closed, and the session machine told why.
+    fn set_remote(&mut self, id: CallId, remote: RemoteParams) -> Result<(), EngineEvent> {
+        self.engine.set_remote(id, remote).map_err(|e| {
+            self.metrics.call_refused();
+            if let Some(media) = self.media.by_call.get(&id) {
+                self.media.by_key.remove(&media.key);
+            }
+            self.close(id, EndReason::Cancelled);
+            match e {
+                CommandError::Admit(e) => EngineEvent::NotAdmitted(e),
+                CommandError::Setup(e) => EngineEvent::NotSetUp(e),
+            }
+        })
+    }
+
+    fn close(&mut self, id: CallId, reason: EndReason) {
+        if let Some(media) = self.media.by_call.get_mut(&id) {
+            media.released = true;
+        }
+        if let Err(e) = self.engine.close(id, reason) {
+            tracing::debug!(error = %e, "close of a call that is gone");
+        }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Label, call and business number of a webhook event.
+fn describe(event: &Event) -> (&'static str, Option<Wacid>, Option<Arc<str>>) {
+    match event {
+        Event::Connect(c) => ("connect", Some(c.wacid.clone()), c.phone_number_id.clone()),
+        Event::Terminate(t) => ("terminate", Some(t.wacid.clone()), t.phone_number_id.clone()),
+        Event::Status(s) => ("status", Some(s.wacid.clone()), s.phone_number_id.clone()),
+        Event::Errors { phone_number_id, .. } => ("errors", None, phone_number_id.clone()),
+        Event::Other { .. } => ("other", None, None),
+        Event::NotCalls => ("not_calls", None, None),
+    }
+}
+
+fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
+    Evidence {
+        local_candidates_private: Some(local_private),
+        packets_out: Some(stats.rtp_out),
+        packets_in: Some(stats.rtp_in),
+        setup_ms: stats.milestones.dtls_connected.map(|t| t.since(stats.milestones.opened).as_millis()),
+        ..Evidence::default()
+    }
+}
+
+fn all_private(local: &LocalParams) -> bool {
+    local.candidates.iter().all(|c| match c.address.ip() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the wall clock is compared with Meta's timestamps, and only here")]
+fn unix_s() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// How long an immediate stop waits for Graph to take the hang-ups.
+const STOP_NOW_MAX: Duration = Duration::from_secs(3);

@@ -1,0 +1,165 @@
+//! Counters of the daemon and their text exposition.
+//!
+//! Decides: names and labels. Refuses: call ids and numbers as labels (cardinality, privacy).
+
+use super::observe::WebhookResult;
+use crate::graph::GraphOutcome;
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tipring_engine::call::CallStats;
+use tipring_engine::error::DropCounts;
+
+/// Counters of one daemon. Every method may be called from any thread.
+#[derive(Default)]
+pub struct Metrics {
+    webhooks: [AtomicU64; WebhookResult::ALL.len()],
+    graph: [[AtomicU64; OUTCOMES.len()]; ACTIONS.len()],
+    calls_opened: AtomicU64,
+    calls_ended: AtomicU64,
+    calls_media_ready: AtomicU64,
+    calls_refused: AtomicU64,
+    rtp_in: AtomicU64,
+    rtp_out: AtomicU64,
+    recordings_finished: AtomicU64,
+    recordings_failed: AtomicU64,
+    drops: Mutex<DropCounts>,
+}
+
+/// The counters at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetricsSnapshot {
+    /// Webhook deliveries by result.
+    pub webhooks: Vec<(WebhookResult, u64)>,
+    /// Graph requests by action and outcome, those that occurred.
+    pub graph: Vec<(&'static str, &'static str, u64)>,
+    /// Media calls opened.
+    pub calls_opened: u64,
+    /// Media calls that ended.
+    pub calls_ended: u64,
+    /// Media calls that became ready.
+    pub calls_media_ready: u64,
+    /// Media calls that were not admitted or could not be set up.
+    pub calls_refused: u64,
+    /// RTP packets received in ended calls.
+    pub rtp_in: u64,
+    /// RTP packets sent in ended calls.
+    pub rtp_out: u64,
+    /// Recordings complete on disk.
+    pub recordings_finished: u64,
+    /// Recordings that failed.
+    pub recordings_failed: u64,
+    /// Datagrams dropped in ended calls, by reason.
+    pub drops: DropCounts,
+}
+
+impl Metrics {
+    pub(crate) fn webhook(&self, result: WebhookResult) {
+        if let Some(i) = WebhookResult::ALL.iter().position(|&r| r == result) {
+            self.webhooks[i].fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn graph(&self, action: &str, outcome: &GraphOutcome) {
+        let column = match outcome {
+            GraphOutcome::Success { .. } => 0,
+            GraphOutcome::Refused(_) => 1,
+            GraphOutcome::NotSent => 2,
+            GraphOutcome::Lost => 3,
+        };
+        if let Some(row) = ACTIONS.iter().position(|&a| a == action) {
+            self.graph[row][column].fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn call_opened(&self) {
+        self.calls_opened.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn call_refused(&self) {
+        self.calls_refused.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn call_media_ready(&self) {
+        self.calls_media_ready.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn call_ended(&self, stats: &CallStats) {
+        self.calls_ended.fetch_add(1, Relaxed);
+        self.rtp_in.fetch_add(stats.rtp_in, Relaxed);
+        self.rtp_out.fetch_add(stats.rtp_out, Relaxed);
+        self.drops.lock().unwrap_or_else(|e| e.into_inner()).merge(&stats.drops);
+    }
+
+    pub(crate) fn recording(&self, finished: bool) {
+        let counter = if finished { &self.recordings_finished } else { &self.recordings_failed };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> MetricsSnapshot {
+        let mut graph = Vec::new();
+        for (row, action) in ACTIONS.iter().enumerate() {
+            for (column, outcome) in OUTCOMES.iter().enumerate() {
+                let n = self.graph[row][column].load(Relaxed);
+                if n > 0 {
+                    graph.push((*action, *outcome, n));
+                }
+            }
+        }
+        MetricsSnapshot {
+            webhooks: WebhookResult::ALL.iter().zip(&self.webhooks).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
+            graph,
+            calls_opened: self.calls_opened.load(Relaxed),
+            calls_ended: self.calls_ended.load(Relaxed),
+            calls_media_ready: self.calls_media_ready.load(Relaxed),
+            calls_refused: self.calls_refused.load(Relaxed),
+            rtp_in: self.rtp_in.load(Relaxed),
+            rtp_out: self.rtp_out.load(Relaxed),
+            recordings_finished: self.recordings_finished.load(Relaxed),
+            recordings_failed: self.recordings_failed.load(Relaxed),
+            drops: *self.drops.lock().unwrap_or_else(|e| e.into_inner()),
+        }
+    }
+}
+
+impl MetricsSnapshot {
+    /// How many webhook deliveries had this result.
+    pub fn webhooks_with(&self, result: WebhookResult) -> u64 {
+        self.webhooks.iter().find(|(r, _)| *r == result).map_or(0, |(_, n)| *n)
+    }
+
+    /// Prometheus text format, version 0.0.4.
+    pub fn to_text(&self, calls_now: usize, draining: bool) -> String {
+        let mut out = String::with_capacity(2_048);
+        let mut family = |name: &str, kind: &str, rows: &[(String, u64)]| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "# TYPE tipring_{name} {kind}");
+            for (labels, n) in rows {
+                let _ = writeln!(out, "tipring_{name}{labels} {n}");
+            }
+        };
+        let one = |n: u64| [(String::new(), n)];
+        family("calls", "gauge", &one(calls_now as u64));
+        family("draining", "gauge", &one(u64::from(draining)));
+        family("calls_opened_total", "counter", &one(self.calls_opened));
+        family("calls_media_ready_total", "counter", &one(self.calls_media_ready));
+        family("calls_ended_total", "counter", &one(self.calls_ended));
+        family("calls_refused_total", "counter", &one(self.calls_refused));
+        let rows: Vec<_> = self.webhooks.iter().map(|(r, n)| (format!("{{result=\"{}\"}}", r.label()), *n)).collect();
+        family("webhooks_total", "counter", &rows);
+        let rows: Vec<_> = self.graph.iter().map(|(a, o, n)| (format!("{{action=\"{a}\",outcome=\"{o}\"}}"), *n)).collect();
+        family("graph_requests_total", "counter", &rows);
+        family("rtp_packets_total", "counter", &[("{dir=\"in\"}".into(), self.rtp_in), ("{dir=\"out\"}".into(), self.rtp_out)]);
+        let rows: Vec<_> = self.drops.iter().map(|(r, n)| (format!("{{reason=\"{}\"}}", r.label()), n)).collect();
+        family("drops_total", "counter", &rows);
+        let rows = [("{result=\"finished\"}".into(), self.recordings_finished), ("{result=\"failed\"}".into(), self.recordings_failed)];
+        family("recordings_total", "counter", &rows);
+        out
+    }
+}
+
+/// Actions of Graph, as labels.
+const ACTIONS: [&str; 5] = ["pre_accept", "accept", "reject", "terminate", "connect"];
+/// Outcomes of Graph, as labels.
+const OUTCOMES: [&str; 4] = ["success", "refused", "not_sent", "lost"];

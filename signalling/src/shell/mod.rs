@@ -1,0 +1,31 @@
+//! All asynchronous input and output of the daemon: HTTP in and out, TLS, timers, and the threads around the engine.
+//!
+//! Decides: nothing about calls (`session` does) and nothing about media (the engine does). Refuses: to wait for the engine, or without bound for anybody.
+
+mod bridges;
+mod control_task;
+mod http_client;
+pub(crate) mod http_server;
+mod metrics;
+mod observe;
+mod routes;
+mod run;
+mod tls;
+
+pub use metrics::{Metrics, MetricsSnapshot};
+pub use observe::{CallRef, DaemonEvent, Observed, Observer, WebhookResult};
+pub use run::{Daemon, DaemonError, DaemonHandle};
+
+use crate::config::{Config, Fault};
+
+/// What a configuration names on disk and cannot be used: certificates and WAV files.
+pub fn preflight(config: &Config) -> Vec<Fault> {
+    let fault = |what: String| Fault { path: String::new(), line: None, what, fix: "correct the file, or the path in the configuration".into() };
+    let tls = config.http.tls.as_ref().and_then(|paths| tls::server_config(paths).err());
+    let wavs = Bridges::load(config).err();
+    tls.into_iter().chain(wavs).map(fault).collect()
+}
+
+pub(crate) use bridges::Bridges;
+pub(crate) use observe::Watch;
+pub(crate) use tls::random;

@@ -1,0 +1,136 @@
+//! Paths of the public listener: the webhook, health, metrics.
+//!
+//! Decides: what Meta is answered, before anything is parsed. Given: requests. Refuses: to act on a call: verified bytes go into a bounded queue.
+
+use super::http_server::{BodyError, Reply, Service, method_not_allowed, query_pairs, read_body, text, typed};
+use super::metrics::Metrics;
+use super::observe::{DaemonEvent, Watch, WebhookResult};
+use crate::config::WebhookConfig;
+use crate::webhook::{envelope, signature};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+#[cfg(test)]
+mod tests;
+
+/// A verified delivery that waits for the control task. Holds its share of the memory budget until it is dropped.
+pub(super) struct Delivery {
+    pub(super) bytes: Bytes,
+    pub(super) _budget: Option<OwnedSemaphorePermit>,
+}
+
+/// What the public listener knows.
+pub(super) struct Routes {
+    pub(super) webhook: Option<WebhookConfig>,
+    pub(super) queue: mpsc::Sender<Delivery>,
+    pub(super) bodies: Arc<Semaphore>,
+    pub(super) read_timeout: Duration,
+    /// Media calls that have not ended.
+    pub(super) calls: Box<dyn Fn() -> usize + Send + Sync>,
+    pub(super) calls_max: usize,
+    pub(super) draining: Arc<AtomicBool>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) watch: Watch,
+}
+
+impl Service for Routes {
+    async fn handle(&self, request: Request<Incoming>) -> Reply {
+        let path = request.uri().path();
+        if let Some(webhook) = self.webhook.as_ref().filter(|w| w.path == path) {
+            return match *request.method() {
+                Method::GET => challenge(webhook, request.uri().query().unwrap_or_default()),
+                Method::POST => self.deliver(webhook, request).await,
+                _ => method_not_allowed("GET, POST"),
+            };
+        }
+        match path {
+            "/livez" | "/readyz" | "/metrics" if request.method() != Method::GET => method_not_allowed("GET"),
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => {
+                let body = self.metrics.snapshot().to_text((self.calls)(), self.draining.load(Ordering::Relaxed));
+                typed(StatusCode::OK, "text/plain; version=0.0.4", body)
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+}
+
+impl Routes {
+    fn ready(&self) -> Reply {
+        if self.draining.load(Ordering::Relaxed) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        }
+        if (self.calls)() >= self.calls_max {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "every call slot is taken\n");
+        }
+        text(StatusCode::OK, "ok\n")
+    }
+
+    async fn deliver(&self, webhook: &WebhookConfig, request: Request<Incoming>) -> Reply {
+        let (result, bytes) = self.take(webhook, request).await;
+        self.metrics.webhook(result);
+        self.watch.tell(DaemonEvent::WebhookIn { result, bytes });
+        if result != WebhookResult::Taken {
+            // Level debug: an attacker chooses how often this happens (protocols.md 10, "toll of logs"); the counter tells the operator.
+            tracing::debug!(result = result.label(), bytes, "webhook refused");
+        }
+        let status = StatusCode::from_u16(result.status()).expect("the table holds valid statuses");
+        text(status, format!("{}\n", result.label()))
+    }
+
+    async fn take(&self, webhook: &WebhookConfig, request: Request<Incoming>) -> (WebhookResult, usize) {
+        // Without the header nothing can be proven: the body is not even read.
+        let Some(header) = request.headers().get("x-hub-signature-256").cloned() else { return (WebhookResult::SignatureMissing, 0) };
+        let body = match read_body(request.into_body(), envelope::BODY_BYTES_MAX, self.read_timeout, &self.bodies).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => return (WebhookResult::TooLarge, 0),
+            Err(BodyError::TooSlow) => return (WebhookResult::TooSlow, 0),
+            Err(BodyError::NoMemory) => return (WebhookResult::QueueFull, 0),
+            Err(BodyError::Broken) => return (WebhookResult::Broken, 0),
+        };
+        let bytes = body.bytes.len();
+        let secrets: Vec<&[u8]> = webhook.app_secrets.iter().map(|s| s.expose().as_bytes()).collect();
+        // A header that is not text cannot be a signature; it must not read as a missing one.
+        let header = header.to_str().unwrap_or("not text");
+        //= meta#R-45  over the raw bytes, before anything is parsed
+        let result = match signature::verify(&body.bytes, Some(header), &secrets) {
+            Ok(_) => match self.queue.try_send(Delivery { bytes: body.bytes, _budget: body.budget }) {
+                Ok(()) => WebhookResult::Taken,
+                Err(_) => WebhookResult::QueueFull,
+            },
+            Err(signature::SignatureError::Missing) => WebhookResult::SignatureMissing,
+            Err(signature::SignatureError::Malformed) => WebhookResult::SignatureMalformed,
+            Err(signature::SignatureError::NoSecret | signature::SignatureError::Mismatch) => WebhookResult::SignatureWrong,
+        };
+        (result, bytes)
+    }
+}
+
+/// Answers Meta's verification request: the raw text back, if the token is ours.
+fn challenge(webhook: &WebhookConfig, query: &str) -> Reply {
+    let (mut mode, mut token, mut challenge) = (None, None, None);
+    for (name, value) in query_pairs(query) {
+        match name.as_str() {
+            "hub.mode" => mode = Some(value),
+            "hub.verify_token" => token = Some(value),
+            "hub.challenge" => challenge = Some(value),
+            _ => {}
+        }
+    }
+    let known = token.is_some_and(|t| webhook.verify_token.matches(t.as_bytes()));
+    match challenge {
+        Some(back) if known && mode.as_deref() == Some("subscribe") && back.len() <= CHALLENGE_BYTES_MAX => text(StatusCode::OK, back),
+        _ => text(StatusCode::FORBIDDEN, "verification refused: hub.mode, hub.verify_token or hub.challenge is missing or wrong\n"),
+    }
+}
+
+/// Longest challenge echoed, in bytes. Meta's has ten digits.
+const CHALLENGE_BYTES_MAX: usize = 256;
+/// Memory of all bodies being read or waiting, in bytes: 21 of the largest, or some 30 000 usual ones.
+pub(super) const BODIES_BYTES_MAX: usize = 64 * 1_024 * 1_024;

@@ -1,0 +1,305 @@
+//! The public listener over real loopback sockets, byte by byte.
+
+use super::*;
+use crate::config::{Secret, TlsPaths};
+use crate::shell::http_server::{Limits, serve};
+use crate::shell::tls;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+const SECRET: &str = "app secret";
+const BODY: &[u8] = br#"{"object":"whatsapp_business_account","entry":[]}"#;
+
+struct World {
+    addr: SocketAddr,
+    queue: mpsc::Receiver<Delivery>,
+    seen: Arc<Mutex<Vec<WebhookResult>>>,
+    metrics: Arc<Metrics>,
+    draining: Arc<AtomicBool>,
+    _stop: watch::Sender<bool>,
+}
+
+async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize, tls: Option<&TlsPaths>) -> World {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (tx, queue) = mpsc::channel(queue_max);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |o: &crate::shell::Observed| {
+            if let DaemonEvent::WebhookIn { result, .. } = o.event {
+                seen.lock().unwrap().push(result);
+            }
+        })
+    };
+    let metrics = Arc::new(Metrics::default());
+    let draining = Arc::new(AtomicBool::new(false));
+    let routes = Routes {
+        webhook: Some(WebhookConfig::new(Secret::new("verify me"), vec![Secret::new("another app"), Secret::new(SECRET)])),
+        queue: tx,
+        bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+        read_timeout,
+        calls: Box::new(|| 1),
+        calls_max: 2,
+        draining: Arc::clone(&draining),
+        metrics: Arc::clone(&metrics),
+        watch: Watch::new(observer),
+    };
+    let (stop, stopped) = watch::channel(false);
+    let acceptor = tls.map(|paths| tokio_rustls::TlsAcceptor::from(tls::server_config(paths).unwrap()));
+    tokio::spawn(serve(listener, acceptor, Limits { connections_max, read_timeout }, Arc::new(routes), stopped));
+    World { addr, queue, seen, metrics, draining, _stop: stop }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Sends one request on a connection of its own; returns status and body.
+async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> (u16, String) {
+    // The server may answer and close before it has read all of a body that is too large.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"));
+    (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, b)| b.to_owned()))
+}
+
+async fn send(world: &World, request: &[u8]) -> (u16, String) {
+    exchange(&mut TcpStream::connect(world.addr).await.unwrap(), request).await
+}
+
+fn request(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let mut out = format!("{method} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{length}{headers}\r\n").into_bytes();
+    out.extend_from_slice(body);
+    out
+}
+
+fn signed(body: &[u8]) -> Vec<u8> {
+    request("POST", "/webhook", &format!("X-Hub-Signature-256: {}\r\n", signature::sign(body, SECRET.as_bytes())), body)
+}
+
+#[test]
+fn the_challenge_comes_back_as_it_came() {
+    runtime().block_on(async {
+        let world = world(1, LONG, 8, None).await;
+        let table = [
+            ("hub.mode=subscribe&hub.challenge=0001158201444&hub.verify_token=verify%20me", 200, "0001158201444"),
+            ("hub.verify_token=verify+me&hub.challenge=a%26b&hub.mode=subscribe", 200, "a&b"),
+            ("hub.mode=subscribe&hub.challenge=1&hub.verify_token=verify%20m", 403, ""),
+            ("hub.mode=subscribe&hub.challenge=1&hub.verify_token=verify%20me2", 403, ""),
+            ("hub.mode=subscribe&hub.challenge=1", 403, ""),
+            ("hub.mode=unsubscribe&hub.challenge=1&hub.verify_token=verify%20me", 403, ""),
+            ("hub.mode=subscribe&hub.verify_token=verify%20me", 403, ""),
+            ("", 403, ""),
+        ];
+        for (query, status, body) in table {
+            let (got, text) = send(&world, &request("GET", &format!("/webhook?{query}"), "", b"")).await;
+            assert_eq!(got, status, "{query}");
+            if status == 200 {
+                assert_eq!(text, body, "{query}");
+            }
+        }
+    });
+}
+
+//= meta#R-45 type=test
+#[test]
+fn only_a_body_signed_by_a_known_app_is_taken() {
+    runtime().block_on(async {
+        let mut world = world(16, LONG, 8, None).await;
+        let good = signature::sign(BODY, SECRET.as_bytes());
+        let wrong = signature::sign(BODY, b"other");
+        let mut changed = BODY.to_vec();
+        changed[2] ^= 1;
+        let rows: &[(&str, String, &[u8], u16, WebhookResult)] = &[
+            ("good", format!("X-Hub-Signature-256: {good}\r\n"), BODY, 200, WebhookResult::Taken),
+            ("missing", String::new(), BODY, 401, WebhookResult::SignatureMissing),
+            ("wrong secret", format!("X-Hub-Signature-256: {wrong}\r\n"), BODY, 401, WebhookResult::SignatureWrong),
+            ("changed body", format!("X-Hub-Signature-256: {good}\r\n"), &changed, 401, WebhookResult::SignatureWrong),
+            ("truncated", format!("X-Hub-Signature-256: {}\r\n", &good[..good.len() - 1]), BODY, 401, WebhookResult::SignatureMalformed),
+            ("empty header", "X-Hub-Signature-256: \r\n".into(), BODY, 401, WebhookResult::SignatureMalformed),
+            ("not text", "X-Hub-Signature-256: sha256=\u{ff}\r\n".into(), BODY, 401, WebhookResult::SignatureMalformed),
+            ("old header only", format!("X-Hub-Signature: {}\r\n", good.replace("sha256", "sha1")), BODY, 401, WebhookResult::SignatureMissing),
+        ];
+        for (name, headers, body, status, result) in rows {
+            let (got, _) = send(&world, &request("POST", "/webhook", headers, body)).await;
+            assert_eq!(got, *status, "{name}");
+            assert_eq!(world.seen.lock().unwrap().pop(), Some(*result), "{name}");
+        }
+        let delivery = world.queue.try_recv().unwrap();
+        assert_eq!(&delivery.bytes[..], BODY, "the raw bytes are queued");
+        assert!(world.queue.try_recv().is_err(), "nothing unproven is queued");
+        assert_eq!(world.metrics.snapshot().webhooks_with(WebhookResult::SignatureMissing), 2);
+    });
+}
+
+//= meta#R-13 type=test
+#[test]
+fn three_mebibytes_are_taken_and_one_byte_more_is_not() {
+    runtime().block_on(async {
+        let mut world = world(16, LONG, 8, None).await;
+        let body = vec![b' '; envelope::BODY_BYTES_MAX];
+        assert_eq!(send(&world, &signed(&body)).await.0, 200);
+        assert_eq!(world.queue.try_recv().unwrap().bytes.len(), envelope::BODY_BYTES_MAX);
+
+        let body = vec![b' '; envelope::BODY_BYTES_MAX + 1];
+        // By its declared length, before a byte of it is read.
+        let head_only = &signed(&body)[..signed(&body).len() - body.len()];
+        assert_eq!(send(&world, head_only).await.0, 413);
+
+        // Chunked: the length shows only while reading.
+        let mut chunked = b"POST /webhook HTTP/1.1\r\nHost: h\r\nX-Hub-Signature-256: sha256=00\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        chunked.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+        chunked.extend_from_slice(&body);
+        let mut stream = TcpStream::connect(world.addr).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        let sending = async { write.write_all(&chunked).await };
+        let mut answer = [0; 12];
+        let reading = async { read.read_exact(&mut answer).await };
+        let (_, got) = tokio::join!(sending, reading);
+        got.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413");
+    });
+}
+
+#[test]
+fn a_full_queue_says_503_so_that_meta_tries_again() {
+    runtime().block_on(async {
+        let mut world = world(1, LONG, 8, None).await;
+        assert_eq!(send(&world, &signed(BODY)).await.0, 200);
+        assert_eq!(send(&world, &signed(BODY)).await.0, 503);
+        drop(world.queue.recv().await);
+        assert_eq!(send(&world, &signed(BODY)).await.0, 200);
+    });
+}
+
+#[test]
+fn a_body_that_never_ends_is_given_up() {
+    runtime().block_on(async {
+        let world = world(1, Duration::from_millis(100), 8, None).await;
+        let mut whole = signed(BODY);
+        whole.truncate(whole.len() - 1);
+        assert_eq!(send(&world, &whole).await.0, 408);
+        assert_eq!(world.seen.lock().unwrap().pop(), Some(WebhookResult::TooSlow));
+    });
+}
+
+#[test]
+fn a_head_that_never_ends_frees_its_connection() {
+    runtime().block_on(async {
+        // One connection only: a second request is answered when the first, slow one was given up.
+        let world = world(1, Duration::from_millis(100), 1, None).await;
+        let mut slow = TcpStream::connect(world.addr).await.unwrap();
+        slow.write_all(b"POST /webhook HTT").await.unwrap();
+        assert_eq!(send(&world, &request("GET", "/livez", "", b"")).await.0, 200);
+    });
+}
+
+#[test]
+fn wrong_methods_and_paths_are_told_apart() {
+    runtime().block_on(async {
+        let world = world(1, LONG, 8, None).await;
+        for (method, target, status) in [
+            ("PUT", "/webhook", 405),
+            ("DELETE", "/webhook", 405),
+            ("HEAD", "/webhook", 405),
+            ("POST", "/livez", 405),
+            ("POST", "/metrics", 405),
+            ("GET", "/webhook/", 404),
+            ("GET", "/", 404),
+            ("GET", "/v1/sessions", 404),
+            ("GET", "/livez", 200),
+            ("GET", "/readyz", 200),
+            ("GET", "/metrics", 200),
+        ] {
+            assert_eq!(send(&world, &request(method, target, "", b"")).await.0, status, "{method} {target}");
+        }
+        world.draining.store(true, Ordering::Relaxed);
+        assert_eq!(send(&world, &request("GET", "/readyz", "", b"")).await.0, 503);
+        assert_eq!(send(&world, &request("GET", "/livez", "", b"")).await.0, 200);
+        let (_, metrics) = send(&world, &request("GET", "/metrics", "", b"")).await;
+        assert!(metrics.contains("tipring_draining 1\n") && metrics.contains("tipring_webhooks_total{result=\"taken\"} 0\n"), "{metrics}");
+    });
+}
+
+#[test]
+fn garbage_and_oversized_heads_end_the_connection_not_the_server() {
+    runtime().block_on(async {
+        let world = world(1, LONG, 8, None).await;
+        let long = format!("GET /livez HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(32 * 1_024));
+        let many = format!("GET /livez HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(100));
+        assert_eq!(send(&world, long.as_bytes()).await.0, 431);
+        assert_eq!(send(&world, many.as_bytes()).await.0, 431);
+        assert_eq!(send(&world, b"\x16\x03\x01\x00\xa5\x01\x00\x00 not http\r\n\r\n").await.0, 400);
+        assert_eq!(send(&world, &request("GET", "/livez", "", b"")).await.0, 200);
+    });
+}
+
+/// A directory of this test, removed at the end.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let mut name = [0; 8];
+        tls::random(&mut name);
+        let path = std::env::temp_dir().join(format!("tipring-test-{:016x}", u64::from_le_bytes(name)));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn tls_serves_the_configured_certificate() {
+    let scratch = Scratch::new();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let paths = TlsPaths { cert: scratch.0.join("cert.pem"), key: scratch.0.join("key.pem") };
+    std::fs::write(&paths.cert, made.cert.pem()).unwrap();
+    std::fs::write(&paths.key, made.signing_key.serialize_pem()).unwrap();
+    runtime().block_on(async {
+        let world = world(1, LONG, 8, Some(&paths)).await;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let stream = TcpStream::connect(world.addr).await.unwrap();
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        assert_eq!(exchange(&mut stream, &signed(BODY)).await.0, 200);
+        // Plain HTTP on the TLS port gets nowhere, and harms nobody.
+        let mut plain = TcpStream::connect(world.addr).await.unwrap();
+        plain.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        let _ = plain.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/"));
+    });
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused_with_both_names() {
+    let scratch = Scratch::new();
+    let (one, two) = (rcgen::generate_simple_self_signed(vec!["a".into()]).unwrap(), rcgen::generate_simple_self_signed(vec!["b".into()]).unwrap());
+    let paths = TlsPaths { cert: scratch.0.join("cert.pem"), key: scratch.0.join("key.pem") };
+    std::fs::write(&paths.cert, one.cert.pem()).unwrap();
+    std::fs::write(&paths.key, two.signing_key.serialize_pem()).unwrap();
+    let error = tls::server_config(&paths).unwrap_err();
+    assert!(error.contains("cert.pem") && error.contains("key.pem") && error.contains("belong together"), "{error}");
+    std::fs::write(&paths.cert, "no pem").unwrap();
+    assert!(tls::server_config(&paths).unwrap_err().contains("holds no certificate"));
+}

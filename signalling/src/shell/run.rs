@@ -1,0 +1,288 @@
+//! Starts and stops the daemon as a library call: listeners, engine, one control thread, one event thread.
+//!
+//! Decides: the order of start and stop. Given: a checked configuration and an observer. Refuses: to start half: what fails, fails before the first packet.
+
+use super::bridges::Bridges;
+use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Stop};
+use super::http_client::GraphClient;
+use super::http_server::{Limits, serve};
+use super::metrics::{Metrics, MetricsSnapshot};
+use super::observe::{Observer, Watch};
+use super::routes::{BODIES_BYTES_MAX, Routes};
+use super::tls;
+use crate::config::Config;
+use crate::control::Direct;
+use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tipring_engine::engine::{Engine, EngineConfig};
+use tipring_engine::time::Span;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+
+/// The daemon.
+pub struct Daemon;
+
+/// A running daemon. Dropping it stops everything at once.
+pub struct DaemonHandle {
+    webhook_addr: SocketAddr,
+    direct_addr: Option<SocketAddr>,
+    metrics: Arc<Metrics>,
+    engine_calls: std::sync::Weak<Engine>,
+    stop: watch::Sender<Stop>,
+    host: mpsc::Sender<HostCommand>,
+    control: Option<JoinHandle<()>>,
+}
+
+/// Why the daemon did not start, or did not take a command: what, where, what to do.
+#[derive(Debug)]
+pub struct DaemonError(pub String);
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+impl Daemon {
+    /// Starts listeners, engine and control in threads of their own; returns when they run.
+    ///
+    /// `observer` is called for each step on those threads and must not block.
+    pub fn start(config: Config, observer: Observer) -> Result<DaemonHandle, DaemonError> {
+        Self::try_start(config, observer).map_err(DaemonError)
+    }
+
+    fn try_start(config: Config, observer: Observer) -> Result<DaemonHandle, String> {
+        let watch_ = Watch::new(observer);
+        let metrics = Arc::new(Metrics::default());
+        let tls = config.http.tls.as_ref().map(tls::server_config).transpose()?.map(TlsAcceptor::from);
+        let bridges = Arc::new(Bridges::load(&config)?);
+        let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
+        let graph = Arc::new(GraphClient::new(&config.graph, tokens)?);
+        let http = listen(config.http.listen, "http.listen")?;
+        let direct_socket = config.direct.as_ref().map(|d| listen(d.listen, "direct.listen")).transpose()?;
+        let local = |l: &TcpListener| l.local_addr().map_err(|e| format!("a listener has no address: {e}"));
+        let webhook_addr = local(&http)?;
+        let direct_addr = direct_socket.as_ref().map(local).transpose()?;
+
+        let engine_config = with_addresses(config.engine.clone())?;
+        let shards = engine_config.cores.len().max(1);
+        let calls_max = engine_config.calls_max_per_shard.saturating_mul(shards);
+        let engine = Arc::new(Engine::start(engine_config).map_err(|e| e.to_string())?);
+
+        let (stop, stop_rx) = watch::channel(Stop::Run);
+        let (host, host_rx) = mpsc::channel(HOST_COMMANDS_MAX);
+        let (engine_tx, engine_rx) = mpsc::channel(ENGINE_EVENTS_MAX);
+        let queue_max = config.webhook.as_ref().map_or(1, |w| w.queue_max);
+        let (webhook_tx, webhook_rx) = mpsc::channel(queue_max);
+        let draining = Arc::new(AtomicBool::new(false));
+        let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX));
+        let limits = Limits { connections_max: config.http.connections_max, read_timeout: config.http.read_timeout };
+
+        let direct = config.direct.clone().map(|direct| {
+            Arc::new(Direct::new(
+                direct,
+                config.record.is_some(),
+                limits.read_timeout,
+                Arc::clone(&engine),
+                Arc::clone(&bridges),
+                Arc::clone(&bodies),
+                Arc::clone(&metrics),
+                watch_.clone(),
+            ))
+        });
+        let routes = Arc::new(Routes {
+            webhook: config.webhook.clone(),
+            queue: webhook_tx,
+            bodies,
+            read_timeout: limits.read_timeout,
+            calls: Box::new({
+                let engine = Arc::clone(&engine);
+                move || engine.calls()
+            }),
+            calls_max,
+            draining: Arc::clone(&draining),
+            metrics: Arc::clone(&metrics),
+            watch: watch_.clone(),
+        });
+        let numbers: HashMap<Arc<str>, _> = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.bridge.clone())).collect();
+        let task = ControlTask {
+            sessions: Sessions::new(SessionConfig { auto_answer: true, calls_max, ..SessionConfig::default() }),
+            engine: Arc::clone(&engine),
+            graph,
+            bridges,
+            numbers,
+            direct: direct.clone(),
+            metrics: Arc::clone(&metrics),
+            watch: watch_,
+            draining,
+            drain_max: config.drain_max,
+            media: MediaTable::default(),
+            replies: mpsc::channel(GRAPH_REPLIES_MAX),
+            in_flight: 0,
+        };
+        let inputs = Inputs { webhooks: webhook_rx, engine: engine_rx, host: host_rx, stop: stop_rx };
+
+        let events_over = Arc::new(AtomicBool::new(false));
+        let engine_calls = Arc::downgrade(&engine);
+        let events = spawn("tipring-events", {
+            let over = Arc::clone(&events_over);
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    if let Some(event) = engine.next_event(EVENT_WAIT)
+                        && engine_tx.blocking_send(event).is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("the runtime does not start: {e}"))?;
+        let control = spawn("tipring-control", move || {
+            runtime.block_on(async move {
+                let (close, closed) = watch::channel(false);
+                let mut servers = Vec::new();
+                if let (Some(direct), Some(socket)) = (direct, direct_socket.and_then(into_tokio)) {
+                    servers.push(tokio::spawn(serve(socket, None, limits.clone(), direct, closed.clone())));
+                }
+                if let Some(socket) = into_tokio(http) {
+                    servers.push(tokio::spawn(serve(socket, tls, limits, routes, closed)));
+                }
+                task.run(inputs).await;
+                // `send` fails when no server is left to hear it.
+                let _ = close.send(true);
+                for server in servers {
+                    let _ = server.await;
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            events_over.store(true, Ordering::Relaxed);
+            // A panic there has been reported by its own thread.
+            let _ = events.join();
+        })?;
+        Ok(DaemonHandle { webhook_addr, direct_addr, metrics, engine_calls, stop, host, control: Some(control) })
+    }
+}
+
+impl DaemonHandle {
+    /// Where webhooks, health and metrics are served.
+    pub fn webhook_addr(&self) -> SocketAddr {
+        self.webhook_addr
+    }
+
+    /// Where Direct mode is served, if it is on.
+    pub fn direct_addr(&self) -> Option<SocketAddr> {
+        self.direct_addr
+    }
+
+    /// The counters now.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.metrics.snapshot()
+    }
+
+    /// Media calls that have not ended.
+    pub fn calls(&self) -> usize {
+        self.engine_calls.upgrade().map_or(0, |e| e.calls())
+    }
+
+    /// Calls a user (business-initiated). The call's key comes back in [`crate::session::Notice::Dialling`].
+    pub fn dial(&self, dial: Dial) -> Result<(), DaemonError> {
+        self.send(HostCommand::Dial(Box::new(dial)))
+    }
+
+    /// Asks something of a call.
+    pub fn command(&self, call: CallKey, command: Command) -> Result<(), DaemonError> {
+        self.send(HostCommand::Call(call, command))
+    }
+
+    /// Starts to drain: no new calls, running ones may finish within the configured time. Returns at once.
+    pub fn drain(&self) {
+        self.stop.send_if_modified(|s| std::mem::replace(s, Stop::Drain.max(*s)) < Stop::Drain);
+    }
+
+    /// Ends every call now, even while draining. Returns at once.
+    pub fn stop_now(&self) {
+        self.stop.send_if_modified(|s| std::mem::replace(s, Stop::Now) < Stop::Now);
+    }
+
+    /// Whether the stop is complete.
+    pub fn is_finished(&self) -> bool {
+        self.control.as_ref().is_none_or(|c| c.is_finished())
+    }
+
+    /// Drains, then stops, and waits for the end: at most the configured drain time and a few seconds.
+    pub fn shutdown(mut self) {
+        self.drain();
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(control) = self.control.take() {
+            // A panic there has been reported by its own thread.
+            let _ = control.join();
+        }
+    }
+
+    fn send(&self, command: HostCommand) -> Result<(), DaemonError> {
+        self.host.try_send(command).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => DaemonError("too many commands are waiting; try again".into()),
+            mpsc::error::TrySendError::Closed(_) => DaemonError("the daemon has stopped".into()),
+        })
+    }
+}
+
+impl Drop for DaemonHandle {
+    fn drop(&mut self) {
+        self.stop_now();
+        self.join();
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new().name(name.into()).spawn(body).map_err(|e| format!("the thread {name} does not start: {e}"))
+}
+
+fn listen(at: SocketAddr, key: &str) -> Result<TcpListener, String> {
+    let fix = "is another process there, or the port below 1024 without permission?";
+    let listener = TcpListener::bind(at).map_err(|e| format!("{key}: cannot listen on {at}: {e}; {fix}"))?;
+    listener.set_nonblocking(true).map_err(|e| format!("{key}: {e}"))?;
+    Ok(listener)
+}
+
+fn into_tokio(listener: TcpListener) -> Option<tokio::net::TcpListener> {
+    tokio::net::TcpListener::from_std(listener).inspect_err(|e| tracing::error!(error = %e, "a listener cannot be watched")).ok()
+}
+
+/// Fills in the address of the default route when none is configured. Connecting a UDP socket sends nothing: it only asks the routing table.
+fn with_addresses(mut config: EngineConfig) -> Result<EngineConfig, String> {
+    if config.addresses.is_empty() {
+        let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|s| {
+            s.connect(DOCUMENTATION_ADDRESS)?;
+            Ok(s.local_addr()?.ip())
+        });
+        match found {
+            Ok(ip) if !ip.is_unspecified() && !ip.is_loopback() => config.addresses.push(ip),
+            _ if config.allow_loopback => config.addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            _ => return Err("engine.addresses: there is no default route to take the address from; name the interface's address".into()),
+        }
+    }
+    Ok(config)
+}
+
+/// TEST-NET-1 (RFC 5737): routed like any public address, and nobody's.
+const DOCUMENTATION_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
+/// How long the event thread waits before it looks whether it should end.
+const EVENT_WAIT: Span = Span::from_millis(100);
+/// Engine events between the event thread and the control task; then the thread waits.
+const ENGINE_EVENTS_MAX: usize = 4_096;
+/// Graph replies that may wait; then the request's task waits.
+const GRAPH_REPLIES_MAX: usize = 256;
+/// Commands of the host that may wait; then it is told so.
+const HOST_COMMANDS_MAX: usize = 256;
