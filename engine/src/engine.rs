@@ -3,11 +3,22 @@
 //! Decides: which shard and port a call gets, and whether there is room. Is given: a configuration, once. Refuses: SDP, HTTP, tenants.
 //! Every call below is bounded and never waits for a shard.
 
-use crate::call::{CallEvent, CallStats, LocalParams, MediaPort, RemoteParams, SetupRole};
+use crate::call::{Call, CallConfig, CallEvent, CallStats, LocalParams, MediaPort, RemoteParams, SetupRole};
+use crate::dtls::{Certificate, DtlsConfig, DtlsContext};
 use crate::error::{AdmitError, EndReason, SetupError};
+use crate::ice::{Candidate, IceConfig};
+use crate::jitter::JitterConfig;
+use crate::net::{AddressPolicy, Epoll, MediaSocket, Ports, Waker, local_addresses, pin_to_core};
+use crate::rng::Entropy;
+use crate::shard::{Clock, Command, Load, Mailbox, NewCall, Shard};
 use crate::time::Span;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Names one call of one engine, for its whole life and never again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,13 +63,8 @@ impl Default for EngineConfig {
     }
 }
 
-/// The engine. `Send + Sync`; dropping it ends every call.
-pub struct Engine {
-    _private: (),
-}
-
 /// Why the engine did not start: what, where, what to do.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StartError(pub String);
 
 impl core::fmt::Display for StartError {
@@ -69,55 +75,311 @@ impl core::fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
+impl EngineConfig {
+    /// Every fault of the configuration, each with what to do; empty when it can be used.
+    pub fn check(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let policy = AddressPolicy { allow_loopback: self.allow_loopback };
+        for &address in &self.addresses {
+            if let Some(why) = policy.refusal(address) {
+                faults.push(format!("address {address} cannot be a candidate: {why}"));
+            }
+        }
+        for (family, count) in [("IPv4", count(&self.addresses, IpAddr::is_ipv4)), ("IPv6", count(&self.addresses, IpAddr::is_ipv6))] {
+            if count > 1 {
+                faults.push(format!("{count} {family} addresses: name at most one per family"));
+            }
+        }
+        for public in &self.public_addresses {
+            if !self.addresses.is_empty() && !self.addresses.iter().any(|a| a.is_ipv4() == public.is_ipv4()) {
+                faults.push(format!("public address {public} has no local address of its family to stand for"));
+            }
+        }
+        if self.ports.is_empty() || *self.ports.start() == 0 {
+            faults.push(format!(
+                "port range {}-{} is empty or starts at 0: name for example 40000-49999",
+                self.ports.start(),
+                self.ports.end()
+            ));
+        }
+        if self.calls_max_per_shard == 0 || self.handshakes_max == 0 {
+            faults.push("calls_max_per_shard and handshakes_max must be at least 1".to_owned());
+        }
+        if self.profiles.is_empty() {
+            faults.push("no SRTP profile: Meta needs at least SRTP_AES128_CM_HMAC_SHA1_80".to_owned());
+        }
+        if self.complexity > 10 {
+            faults.push(format!("Opus complexity {} is above 10", self.complexity));
+        }
+        faults
+    }
+}
+
+fn count(addresses: &[IpAddr], is: fn(&IpAddr) -> bool) -> usize {
+    addresses.iter().filter(|a| is(a)).count()
+}
+
+/// Randomness of the operating system.
+struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn fill(&mut self, out: &mut [u8]) {
+        getrandom::fill(out).expect("the operating system has no randomness to give: nothing here is safe without it");
+    }
+}
+
+struct ShardHandle {
+    mailbox: Mailbox,
+    load: Arc<Load>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The engine. `Send + Sync`; dropping it ends every call.
+pub struct Engine {
+    config: EngineConfig,
+    call_config: Arc<CallConfig>,
+    clock: Clock,
+    shards: Vec<ShardHandle>,
+    ports: Arc<Mutex<Ports>>,
+    host: Arc<Waker>,
+    waiter: Mutex<(Epoll, usize)>,
+    next_id: AtomicU64,
+    draining: AtomicBool,
+}
+
 impl Engine {
-    /// Checks the configuration, makes the certificate, starts and pins the shards.
-    pub fn start(_config: EngineConfig) -> Result<Self, StartError> {
-        todo!()
+    /// Checks the configuration, makes the certificate, starts and pins the shards. No addresses configured: those the routing table names.
+    pub fn start(mut config: EngineConfig) -> Result<Self, StartError> {
+        if config.addresses.is_empty() {
+            config.addresses = local_addresses(AddressPolicy { allow_loopback: config.allow_loopback });
+        }
+        let mut faults = config.check();
+        if config.addresses.is_empty() {
+            faults.push("this host has no address that Meta could reach: set `addresses`".to_owned());
+        }
+        if !faults.is_empty() {
+            return Err(StartError(faults.join("; ")));
+        }
+        let clock = Clock::start();
+        let library = |e: SetupError| StartError(e.to_string());
+        let certificate = Certificate::generate(clock.unix_origin_s()).map_err(library)?;
+        let dtls = DtlsConfig { profiles: config.profiles.clone(), ..DtlsConfig::default() };
+        let call_config = Arc::new(CallConfig {
+            ice: IceConfig { allow_loopback: config.allow_loopback, ..IceConfig::default() },
+            dtls: DtlsContext::new(dtls, certificate).map_err(library)?,
+            jitter: JitterConfig::default(),
+            complexity: config.complexity,
+            ntp_origin: clock.ntp_origin(),
+        });
+        let system = |e: std::io::Error| StartError(format!("the system refused a descriptor or a thread: {e}; look at RLIMIT_NOFILE"));
+        let ports = Arc::new(Mutex::new(Ports::new(config.ports.clone())));
+        let host = Arc::new(Waker::new().map_err(system)?);
+        let waiter = Epoll::new().map_err(system)?;
+        waiter.add(&*host, 0).map_err(system)?;
+        let cores: Vec<Option<usize>> = if config.cores.is_empty() { vec![None] } else { config.cores.iter().copied().map(Some).collect() };
+        let mut shards = Vec::new();
+        for (number, core) in cores.into_iter().enumerate() {
+            let (mailbox, mail) = Mailbox::new(Arc::clone(&host)).map_err(system)?;
+            let load = Arc::new(Load::default());
+            let shard = Shard::new(clock, mail, Arc::clone(&load), Arc::clone(&ports), config.calls_max_per_shard).map_err(system)?;
+            let body = move || {
+                if let Some(core) = core {
+                    // A container may forbid it; the shard then runs where the scheduler likes.
+                    let _ = pin_to_core(core);
+                }
+                shard.run();
+            };
+            let thread = std::thread::Builder::new().name(format!("tipring-shard-{number}")).spawn(body).map_err(system)?;
+            shards.push(ShardHandle { mailbox, load, thread: Some(thread) });
+        }
+        Ok(Self {
+            config,
+            call_config,
+            clock,
+            shards,
+            ports,
+            host,
+            waiter: Mutex::new((waiter, 0)),
+            next_id: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+        })
     }
 
-    /// Binds a port, makes credentials, and puts the call on a shard. `role` is what our SDP says: `Active` to answer, `ActPass` to offer.
-    pub fn open_call(&self, _role: SetupRole, _port: Box<dyn MediaPort>) -> Result<(CallId, LocalParams), AdmitError> {
-        todo!()
+    /// Binds a port, makes credentials, and puts the call on a shard. `role` is what our SDP says: `Active` (or `Passive`) to answer, `ActPass` to offer.
+    pub fn open_call(&self, role: SetupRole, port: Box<dyn MediaPort>) -> Result<(CallId, LocalParams), AdmitError> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(AdmitError::Draining);
+        }
+        let number = self.admit()?;
+        let shard = &self.shards[number];
+        let leave = |error| {
+            shard.load.calls.fetch_sub(1, Ordering::Relaxed);
+            shard.load.setting_up.fetch_sub(1, Ordering::Relaxed);
+            error
+        };
+        let (local_port, sockets) = self.bind().ok_or(AdmitError::Ports).map_err(leave)?;
+        let release = |error| {
+            self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(local_port, self.clock.now());
+            leave(error)
+        };
+        let candidates = self.candidates(&sockets);
+        let call = Call::new(&self.call_config, role, candidates, port, &mut OsEntropy, self.clock.now());
+        let call = call.map_err(|_| release(AdmitError::Ports))?;
+        let local = call.local_params().clone();
+        // The shard is part of the name, so that a command finds it without a table.
+        let id = CallId(self.next_id.fetch_add(1, Ordering::Relaxed) * self.shards.len() as u64 + number as u64);
+        let new = NewCall { id, call, sockets, port: Some(local_port) };
+        match shard.mailbox.post(Command::Open(Box::new(new))) {
+            Ok(()) => Ok((id, local)),
+            Err(_) => Err(release(AdmitError::Mailbox)),
+        }
     }
 
-    /// Gives the call its peer: checks start. Refuses parameters that cannot work, and a second set.
-    pub fn set_remote(&self, _call: CallId, _remote: RemoteParams) -> Result<(), CommandError> {
-        todo!()
+    /// Takes a place on the emptiest shard.
+    fn admit(&self) -> Result<usize, AdmitError> {
+        let mut why = AdmitError::Calls;
+        let mut order: Vec<usize> = (0..self.shards.len()).filter(|&i| !self.shards[i].load.faulted.load(Ordering::Relaxed)).collect();
+        order.sort_by_key(|&i| self.shards[i].load.calls.load(Ordering::Relaxed));
+        for i in order {
+            let load = &self.shards[i].load;
+            if load.calls.fetch_add(1, Ordering::Relaxed) >= self.config.calls_max_per_shard {
+                load.calls.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            if load.setting_up.fetch_add(1, Ordering::Relaxed) >= self.config.handshakes_max {
+                load.setting_up.fetch_sub(1, Ordering::Relaxed);
+                load.calls.fetch_sub(1, Ordering::Relaxed);
+                why = AdmitError::Handshakes;
+                continue;
+            }
+            return Ok(i);
+        }
+        Err(why)
+    }
+
+    /// One port, bound on every configured address. Ports that somebody else holds are put back at the end of the queue.
+    fn bind(&self) -> Option<(u16, Vec<MediaSocket>)> {
+        const TRIES: usize = 16;
+        for _ in 0..TRIES {
+            let now = self.clock.now();
+            let port = self.ports.lock().unwrap_or_else(PoisonError::into_inner).take(now)?;
+            let sockets: std::io::Result<Vec<_>> =
+                self.config.addresses.iter().map(|&address| MediaSocket::bind(SocketAddr::new(address, port))).collect();
+            match sockets {
+                Ok(sockets) => return Some((port, sockets)),
+                Err(_) => self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(port, now),
+            }
+        }
+        None
+    }
+
+    fn candidates(&self, sockets: &[MediaSocket]) -> Vec<Candidate> {
+        let mut candidates = Vec::with_capacity(sockets.len());
+        for (i, socket) in sockets.iter().enumerate() {
+            let local = socket.local();
+            // Each family its own local preference (I9); which is higher decides nothing, the first that answers does.
+            let preference = u16::MAX - i as u16;
+            let public = self.config.public_addresses.iter().find(|p| p.is_ipv4() == local.is_ipv4());
+            candidates.push(match public {
+                // A 1:1 NAT keeps ports: what the world sees is a host candidate with another address.
+                Some(&public) => Candidate { base: Some(local), ..Candidate::host(SocketAddr::new(public, local.port()), preference) },
+                None => Candidate::host(local, preference),
+            });
+        }
+        candidates
+    }
+
+    /// Gives the call its peer: checks start. Refuses parameters that cannot work.
+    pub fn set_remote(&self, call: CallId, remote: RemoteParams) -> Result<(), CommandError> {
+        if remote.fingerprints.is_empty() {
+            return Err(CommandError::Setup(SetupError::PeerIncompatible("no acceptable certificate fingerprint")));
+        }
+        self.post(call, Command::SetRemote(call, Box::new(remote)))
     }
 
     /// Opens the egress gate: `accept` answered 200.
-    pub fn open_gate(&self, _call: CallId) -> Result<(), CommandError> {
-        todo!()
+    pub fn open_gate(&self, call: CallId) -> Result<(), CommandError> {
+        self.post(call, Command::OpenGate(call))
     }
 
     /// Exchanges the host's end of the audio; the peer notices nothing.
-    pub fn attach(&self, _call: CallId, _port: Box<dyn MediaPort>) -> Result<(), CommandError> {
-        todo!()
+    pub fn attach(&self, call: CallId, port: Box<dyn MediaPort>) -> Result<(), CommandError> {
+        self.post(call, Command::Attach(call, port))
     }
 
-    /// Ends the call: BYE, close_notify, port into quarantine, `Ended` as the last event.
-    pub fn close(&self, _call: CallId, _reason: EndReason) -> Result<(), CommandError> {
-        todo!()
+    /// Ends the call: BYE, close_notify, port into quarantine, `Ended` as the last event. A call that is over already is not an error.
+    pub fn close(&self, call: CallId, reason: EndReason) -> Result<(), CommandError> {
+        self.post(call, Command::Close(call, reason))
     }
 
-    /// Asks for the figures of a running call; they come with the next turn of its shard, bounded by `wait`.
-    pub fn stats(&self, _call: CallId, _wait: Span) -> Option<CallStats> {
-        todo!()
+    /// Figures of a running call, from the next turn of its shard; none when the call is over or the turn takes longer than `wait`.
+    pub fn stats(&self, call: CallId, wait: Span) -> Option<CallStats> {
+        let (reply, answer) = sync_channel(1);
+        self.post(call, Command::Stats(call, reply)).ok()?;
+        answer.recv_timeout(Duration::from_nanos(wait.as_nanos())).ok()
     }
 
-    /// The next event of any call. Waits at most `wait`. One thread at a time.
-    pub fn next_event(&self, _wait: Span) -> Option<(CallId, CallEvent)> {
-        todo!()
+    fn post(&self, call: CallId, command: Command) -> Result<(), CommandError> {
+        let shard = &self.shards[(call.0 % self.shards.len() as u64) as usize];
+        shard.mailbox.post(command).map_err(|_| CommandError::Admit(AdmitError::Mailbox))
+    }
+
+    /// The next event of any call. Waits at most `wait`. Meant for one thread; more take turns.
+    pub fn next_event(&self, wait: Span) -> Option<(CallId, CallEvent)> {
+        let mut waiter = self.waiter.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoll, next) = &mut *waiter;
+        let deadline = self.clock.now() + wait;
+        loop {
+            // Taken before the rings are read: a report that comes after the reading wakes the next wait.
+            self.host.clear();
+            // Round robin, so that a busy shard does not silence the others.
+            for i in 0..self.shards.len() {
+                let number = (*next + i) % self.shards.len();
+                if let Some(report) = self.shards[number].mailbox.next_report() {
+                    *next = number + 1;
+                    return Some(report);
+                }
+            }
+            let left = deadline.since(self.clock.now());
+            if left == Span::ZERO {
+                return None;
+            }
+            let left_ms = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+            if epoll.wait(left_ms).is_err() {
+                return None;
+            }
+        }
     }
 
     /// Calls that have not ended.
     pub fn calls(&self) -> usize {
-        todo!()
+        self.shards.iter().map(|s| s.load.calls.load(Ordering::Relaxed)).sum()
     }
 
-    /// Refuses new calls from now on (`AdmitError::Draining`).
+    /// The configuration in use, addresses filled in.
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Refuses new calls from now on ([`AdmitError::Draining`]); running calls go on.
     pub fn drain(&self) {
-        todo!()
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for shard in &mut self.shards {
+            // A full mailbox empties within turns; the shard never waits for us.
+            let mut stop = Some(Command::Stop);
+            while let Some(command) = stop.take() {
+                stop = shard.mailbox.post(command).err();
+                std::thread::yield_now();
+            }
+            if let Some(thread) = shard.thread.take() {
+                let _ = thread.join();
+            }
+        }
     }
 }
 

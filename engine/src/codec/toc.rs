@@ -229,6 +229,9 @@ mod tests {
         refused(&[0x4b, 0x83, 1, 2, 9]); // R7: frames do not fit
         assert_eq!(frame_count(&[0x4b, 0x83, 1, 1, 9, 9]), Ok(3));
         assert_eq!(frame_count(&[0x4b, 0x42, 1, 9, 9, 0]), Ok(2));
+        // A length byte of 255 is 254 bytes of padding: two frames of one byte are left, exactly.
+        assert_eq!(frame_count(&[&[0x4b, 0x42, 255, 0, 9, 9][..], &[0; 254]].concat()), Ok(2));
+        refused(&[&[0x4b, 0x42, 255, 0, 9, 9][..], &[0; 253]].concat());
     }
 
     #[test]

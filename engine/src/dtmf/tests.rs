@@ -206,6 +206,17 @@ fn a_tone_that_ends_exactly_in_the_full_packet_still_ends() {
 }
 
 #[test]
+fn a_key_pressed_again_where_a_segment_would_begin_is_a_new_digit() {
+    let event = |end| TelephoneEvent { event: 7, end, volume: 10, duration: 800 }.emit();
+    for (end, digits) in [(true, 2), (false, 1)] {
+        let mut receiver = DigitReceiver::default();
+        let starts = [960, 960 + 0xffff * 6];
+        let found = starts.map(|start| receiver.handle_packet(start, &event(end), ms(u64::from(start) / 48)).unwrap());
+        assert_eq!(found.iter().flatten().count(), digits, "ended before: {end}");
+    }
+}
+
+#[test]
 fn a_lost_end_releases_the_key_after_100_ms() {
     let mut receiver = DigitReceiver::default();
     let event = |end, duration| TelephoneEvent { event: 3, end, volume: 10, duration }.emit();
@@ -246,6 +257,30 @@ fn copies_from_before_the_memory_are_late_not_new() {
     // Another line, or the same a minute later, is new.
     assert!(receiver.handle_packet(0x8000_0000, &payload(1), ms(900)).unwrap().is_some());
     assert!(receiver.handle_packet(0, &payload(0), ms(70_000)).unwrap().is_some());
+}
+
+#[test]
+fn an_earlier_digit_that_came_late_does_not_make_a_later_one_new_again() {
+    let mut receiver = DigitReceiver::default();
+    let payload = TelephoneEvent { event: 1, end: true, volume: 10, duration: 800 }.emit();
+    // Frame 10 comes after frame 20; both are then pushed out, in that order.
+    for frame in [20, 10].into_iter().chain(30..46_u32) {
+        assert!(receiver.handle_packet(frame * 960, &payload, ms(10)).unwrap().is_some());
+    }
+    for frame in [20, 10] {
+        assert_eq!(receiver.handle_packet(frame * 960, &payload, ms(20)), Err(DropReason::Late));
+    }
+}
+
+#[test]
+fn reordered_packets_never_shorten_a_digit() {
+    let mut receiver = DigitReceiver::default();
+    for (duration, end) in [(800, true), (160, false), (640, false)] {
+        let payload = TelephoneEvent { event: 1, end, volume: 10, duration }.emit();
+        receiver.handle_packet(960, &payload, ms(0)).unwrap();
+    }
+    assert_eq!(receiver.last().unwrap().duration_ms, 100);
+    assert!(!receiver.is_pressed(ms(0)), "nor press the key again");
 }
 
 proptest! {

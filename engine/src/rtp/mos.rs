@@ -19,8 +19,7 @@ use crate::time::Span;
 
 /// Mean opinion score, 1.0 (bad) to 4.41 (the most this scale gives).
 ///
-/// `loss` is the share of frames lost or late, 0.0 to 1.0 and clamped to it; `rtt` and `playout_delay` are spans. Never fails; NaN counts as
-/// no loss. ITU-T G.107.
+/// `loss` is the share of frames lost or late, 0.0 to 1.0 and clamped to it. Never fails; NaN counts as no loss. ITU-T G.107.
 pub fn estimate(loss: f32, rtt: Span, playout_delay: Span) -> f32 {
     let ms = |span: Span| span.as_micros() as f32 / 1_000.0;
     let loss_percent = if loss.is_nan() { 0.0 } else { loss.clamp(0.0, 1.0) * 100.0 };

@@ -142,8 +142,10 @@ impl Reporter {
         self.due
     }
 
-    /// Writes the report that is due, and draws the time of the next one. `ntp` is the wall clock of `now` in NTP format (C4); `ticks_since_frame` the media time since the source's current timestamp.
+    /// Writes the report that is due, and draws the time of the next one.
     ///
+    /// `ntp` is the wall clock of `now` in 64-bit NTP format (C4); `ticks_since_frame` the media time in 48 kHz units since the source's
+    /// current timestamp, so that both name one instant.
     /// Returns the bytes written, at most [`REPORT_BYTES_MAX`]; 0 if `out` is too small. A sender report if a packet left since the last
     /// but one report, else a receiver report; SDES CNAME behind either (C1).
     pub fn write_report(

@@ -45,7 +45,7 @@ impl RtpSource {
         self.next(payload_type, marker, self.timestamp)
     }
 
-    /// Header of a telephone-event packet: sequence moves by one, `timestamp` is that of the event's start on this stream's line (T1 to T3).
+    /// Header of a telephone-event packet: sequence moves by one, `timestamp` is that of the event's start on this line (T1 to T3).
     ///
     /// `marker` is set on the first packet of an event only; the marker of the audio line is untouched.
     pub fn event(&mut self, payload_type: u8, marker: bool, timestamp: u32) -> RtpHeader {

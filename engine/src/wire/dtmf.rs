@@ -46,7 +46,7 @@ pub fn event_of(symbol: char) -> Option<u8> {
     SYMBOLS.iter().position(|&s| s == wanted).map(|code| code as u8)
 }
 
-/// Keys by event code (RFC 4733 section 3.2, Table 3; 16 is flash, section 3.2 as well).
+/// Keys by event code (RFC 4733 section 3.2, Table 3); 16 is flash in the registry of telephone events.
 const SYMBOLS: &[u8; 17] = b"0123456789*#ABCD!";
 
 #[cfg(test)]

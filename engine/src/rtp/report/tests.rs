@@ -269,6 +269,24 @@ fn two_reporters_measure_the_round_trip_between_them() {
 }
 
 #[test]
+fn only_the_sender_report_of_the_stream_reported_on_is_echoed() {
+    let mut ours = Reporter::new("a", Time::ZERO);
+    receive_run(&mut ours, 0..5);
+    let sender_report = |ssrc| {
+        let mut out = vec![0; 28];
+        let info = SenderInfo { ntp: NTP, rtp_timestamp: 0, packets: 5, octets: 200 };
+        assert!(CompoundWriter::new(&mut out).sender_report(ssrc, &info, &[]));
+        out
+    };
+    assert_eq!(ours.received_rtcp(&sender_report(PEER + 1), OWN, ms(500)), Ok(false));
+    let before = block(&mut ours, ms(600));
+    assert_eq!((before.lsr, before.dlsr), (0, 0));
+    assert_eq!(ours.received_rtcp(&sender_report(PEER), OWN, ms(1_000)), Ok(false));
+    let after = block(&mut ours, ms(2_500));
+    assert_eq!((after.lsr, after.dlsr), ((NTP >> 16) as u32, 98_304), "1.5 s are 98 304 / 65 536");
+}
+
+#[test]
 fn impossible_echoes_give_no_round_trip() {
     let mut reporter = Reporter::new("a", Time::ZERO);
     let mut source = RtpSource::with_start(OWN, 0, 0);

@@ -109,6 +109,21 @@ fn a_broken_packet_does_not_take_its_neighbours_along() {
     assert_eq!(kinds(&[0x80, 202, 0, 0, 0x80, 203, 0, 0]), ["SDES", "BYE"]);
 }
 
+//= rfc3550#section-6.5 type=test
+#[test]
+fn each_sdes_chunk_ends_on_a_word() {
+    // Two chunks of one item each; the first is filled up with three zeros behind its text.
+    let body = [&[0, 0, 0, 1, 1, 3, b'a', b'b', b'c', 0, 0, 0][..], &[0, 0, 0, 2, 4, 1, b'x', 1, 0, 0, 0, 0]].concat();
+    let sdes = |body: &[u8]| [&[0x82, 202, 0, body.len() as u8 / 4][..], body].concat();
+    let bytes = sdes(&body);
+    let Some(Packet::Sdes(read)) = Compound::new_checked(&bytes).unwrap().packets().next() else { panic!("no SDES") };
+    let items: Vec<_> = read.items().collect();
+    assert_eq!(items, [(1, 1, &b"abc"[..]), (2, 4, b"x"), (2, 1, b"")]);
+    assert_eq!((read.cname(1), read.cname(2), read.cname(3)), (Some(&b"abc"[..]), Some(&b""[..]), None));
+    // Cut by a word, the second chunk has no terminator.
+    assert_eq!(kinds(&sdes(&body[..20])), ["broken"]);
+}
+
 #[test]
 fn padding_only_in_the_last_packet() {
     let padded = [0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4];

@@ -1,0 +1,539 @@
+//! One WhatsApp leg. Pure: no socket, no clock, no thread.
+//!
+//! Decides: the order of a call (ICE, then DTLS, then keys, then the gate) and which datagram reaches whom. Given: datagrams with their path, the time, the host's
+//! port. Refuses: SDP, sockets, Graph; and to switch its pair, ever.
+
+use super::event::{CallEvent, Ended, Moment};
+use super::gate::FrameClock;
+use super::media::{Media, Received, Scratch};
+use super::params::{LocalParams, RemoteParams, SetupRole};
+use super::port::MediaPort;
+use super::recorder::FlightRecorder;
+use super::stats::CallStats;
+use crate::dtls::{Dtls, DtlsContext, DtlsEvent, DtlsRole};
+use crate::error::{DropReason, EndReason, SetupError};
+use crate::ice::{Agent, Candidate, Credentials, IceConfig, IceEvent, Path};
+use crate::jitter::JitterConfig;
+use crate::keying::Keying;
+use crate::limits::{CALL_EVENTS_MAX, DATAGRAM_BYTES_MAX, EARLY_PACKETS_MAX, FRAME_MS, RTP_CLOCK_HZ};
+use crate::rng::{Entropy, SeededRng};
+use crate::rtp::{Reporter, RtpSource};
+use crate::time::{Span, Time};
+use crate::wire::demux::{PacketKind, classify};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Packets that arrive between the peer's Finished and our keys are kept this long (D18).
+const EARLY_PACKETS_AGE: Span = Span::from_secs(1);
+/// The TLS object of a client is dropped this long after the handshake: its own last flight was answered, only close_notify could still come.
+const TLS_GRACE_CLIENT: Span = Span::from_secs(10);
+/// A server must answer a repeated flight 5 for twice the maximum segment life (D7).
+const TLS_GRACE_SERVER: Span = Span::from_secs(240);
+
+/// What every call of an engine has in common. Immutable.
+pub struct CallConfig {
+    /// ICE timing and policy.
+    pub ice: IceConfig,
+    /// Certificate and DTLS policy.
+    pub dtls: DtlsContext,
+    /// Play-out delay bounds.
+    pub jitter: JitterConfig,
+    /// Opus encoder complexity, 0 to 10.
+    pub complexity: u8,
+    /// NTP timestamp (RFC 5905, 32.32 fixed point) of [`Time::ZERO`], for sender reports.
+    pub ntp_origin: u64,
+}
+
+impl CallConfig {
+    fn ntp(&self, now: Time) -> u64 {
+        let ns = u128::from(now.as_nanos());
+        self.ntp_origin.wrapping_add(((ns << 32) / 1_000_000_000) as u64)
+    }
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Waiting for the peer's parameters, or checking.
+    Connecting,
+    /// A pair is nominated, the handshake runs.
+    Handshaking,
+    /// Keys on both sides.
+    Ready,
+    /// Over; the last datagrams may still be drained.
+    Closed,
+}
+
+/// One WhatsApp leg.
+///
+/// Contract: after every `handle_*` call and command, drain `poll_transmit` until it yields nothing, then `poll_event`, then read `poll_timeout`. Time must not run
+/// backwards. A datagram can never produce an error: it is dropped and counted in [`CallStats::drops`].
+pub struct Call {
+    config: Arc<CallConfig>,
+    local: LocalParams,
+    remote: Option<RemoteParams>,
+    state: State,
+    ice: Agent,
+    dtls: Option<Dtls>,
+    dtls_role: DtlsRole,
+    tls_release_at: Option<Time>,
+    path: Option<Path>,
+    media: Option<Box<Media>>,
+    early: VecDeque<(Time, Vec<u8>)>,
+    early_dropped: u8,
+    port: Box<dyn MediaPort>,
+    source: RtpSource,
+    reporter: Reporter,
+    rng: SeededRng,
+    gate_wanted: bool,
+    clock: Option<FrameClock>,
+    frames_due: u64,
+    gate_open: bool,
+    report_due: bool,
+    bye_due: bool,
+    events: VecDeque<CallEvent>,
+    stats: CallStats,
+    recorder: FlightRecorder,
+}
+
+impl Call {
+    /// Opens a call on these local candidates (their bases are the bound sockets). `role` is what our SDP says in `a=setup`: `Active` or `Passive` in an answer,
+    /// `ActPass` in an offer.
+    pub fn new(
+        config: &Arc<CallConfig>,
+        role: SetupRole,
+        candidates: Vec<Candidate>,
+        port: Box<dyn MediaPort>,
+        entropy: &mut dyn Entropy,
+        now: Time,
+    ) -> Result<Self, SetupError> {
+        if candidates.is_empty() {
+            return Err(SetupError::Misuse("a call needs at least one local candidate"));
+        }
+        let credentials = Credentials::generate(entropy);
+        let source = RtpSource::new(entropy);
+        let cname = cname(entropy);
+        let local = LocalParams {
+            credentials: credentials.clone(),
+            candidates: candidates.clone(),
+            fingerprint: config.dtls.fingerprint(),
+            role,
+            ssrc: source.ssrc(),
+            cname,
+        };
+        let mut call = Self {
+            ice: Agent::new(config.ice.clone(), credentials, candidates, entropy),
+            reporter: Reporter::new(&local.cname, now),
+            rng: SeededRng::new(entropy.u64()),
+            config: Arc::clone(config),
+            local,
+            remote: None,
+            state: State::Connecting,
+            dtls: None,
+            dtls_role: DtlsRole::Client,
+            tls_release_at: None,
+            path: None,
+            media: None,
+            early: VecDeque::new(),
+            early_dropped: 0,
+            port,
+            source,
+            gate_wanted: false,
+            clock: None,
+            frames_due: 0,
+            gate_open: false,
+            report_due: false,
+            bye_due: false,
+            events: VecDeque::with_capacity(CALL_EVENTS_MAX),
+            stats: CallStats::default(),
+            recorder: FlightRecorder::new(),
+        };
+        call.stats.milestones.opened = now;
+        call.recorder.note(Moment::Opened, now);
+        Ok(call)
+    }
+
+    /// Our side, for the SDP.
+    pub fn local_params(&self) -> &LocalParams {
+        &self.local
+    }
+
+    /// Gives the call its peer and starts the checks. Once; nothing is changed by a refusal.
+    pub fn set_remote_params(&mut self, remote: RemoteParams, now: Time) -> Result<(), SetupError> {
+        if self.remote.is_some() {
+            return Err(SetupError::Misuse("the peer's parameters are set once: there is no re-negotiation (R-41)"));
+        }
+        if self.state == State::Closed {
+            return Err(SetupError::Misuse("the call is over"));
+        }
+        if remote.fingerprints.is_empty() {
+            return Err(SetupError::PeerIncompatible("no acceptable certificate fingerprint: never without one (A7)"));
+        }
+        self.dtls_role = dtls_role(self.local.role, remote.role)?;
+        if !self.ice.set_remote(remote.credentials.clone(), remote.lite, &remote.candidates, now) {
+            return Err(SetupError::PeerIncompatible("ICE refused the peer's parameters"));
+        }
+        self.stats.milestones.remote_params = Some(now);
+        self.recorder.note(Moment::RemoteParams { candidates: remote.candidates.len().min(255) as u8 }, now);
+        self.remote = Some(remote);
+        self.drain_ice(now);
+        Ok(())
+    }
+
+    /// Takes a datagram from one of the call's sockets. `datagram` is decrypted in place.
+    pub fn handle_datagram(&mut self, path: Path, datagram: &mut [u8], now: Time) {
+        self.stats.datagrams_in += 1;
+        if let Err(reason) = self.sort(path, datagram, now) {
+            self.stats.drops.count(reason);
+        }
+    }
+
+    fn sort(&mut self, path: Path, datagram: &mut [u8], now: Time) -> Result<(), DropReason> {
+        if self.state == State::Closed {
+            return Err(DropReason::Closed);
+        }
+        if datagram.len() > DATAGRAM_BYTES_MAX {
+            return Err(DropReason::Oversized);
+        }
+        match classify(datagram) {
+            PacketKind::Stun => {
+                let outcome = self.ice.handle_stun(path, datagram, now);
+                self.drain_ice(now);
+                outcome
+            }
+            // X3: only the selected pair reaches the parsers of DTLS and SRTP. This, not the TLS library, is what stops a ClientHello race.
+            PacketKind::Dtls if self.path != Some(path) => Err(DropReason::DtlsWrongSource),
+            PacketKind::Dtls => {
+                let dtls = self.dtls.as_mut().ok_or(DropReason::DtlsUnexpected)?;
+                let outcome = dtls.handle_datagram(datagram, now);
+                self.drain_dtls(now);
+                outcome
+            }
+            PacketKind::Rtp | PacketKind::Rtcp if self.path != Some(path) => Err(DropReason::MediaWrongSource),
+            kind @ (PacketKind::Rtp | PacketKind::Rtcp) => {
+                if self.media.is_none() {
+                    return self.keep_early(datagram, now);
+                }
+                self.receive_media(kind, datagram, now)
+            }
+            PacketKind::Unknown => Err(DropReason::Unknown),
+        }
+    }
+
+    /// Keeps media that overtook the end of the handshake (D18).
+    fn keep_early(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
+        while self.early.front().is_some_and(|(at, _)| now.since(*at) > EARLY_PACKETS_AGE) {
+            self.early.pop_front();
+            self.early_dropped = self.early_dropped.saturating_add(1);
+        }
+        if self.early.len() >= EARLY_PACKETS_MAX {
+            self.early_dropped = self.early_dropped.saturating_add(1);
+            return Err(DropReason::BeforeKeys);
+        }
+        self.early.push_back((now, datagram.to_vec()));
+        Ok(())
+    }
+
+    fn receive_media(&mut self, kind: PacketKind, datagram: &mut [u8], now: Time) -> Result<(), DropReason> {
+        let media = self.media.as_mut().ok_or(DropReason::BeforeKeys)?;
+        if kind == PacketKind::Rtcp {
+            let compound = media.receive_rtcp(datagram)?;
+            let bye = self.reporter.received_rtcp(compound, self.source.ssrc(), now)?;
+            self.stats.rtcp_in += 1;
+            if bye {
+                self.recorder.note(Moment::PeerBye, now);
+            }
+            return Ok(());
+        }
+        let ssrc_before = media.ssrc();
+        let received = media.receive_rtp(datagram, &mut self.reporter, now)?;
+        let ssrc = media.ssrc();
+        self.stats.rtp_in += 1;
+        if self.stats.milestones.first_rtp_in.is_none() {
+            self.stats.milestones.first_rtp_in = Some(now);
+            self.recorder.note(Moment::FirstRtpIn, now);
+            self.push_event(CallEvent::FirstRtpIn);
+        }
+        if let Some(ssrc) = ssrc.filter(|_| ssrc != ssrc_before) {
+            self.recorder.note(Moment::PeerSsrc { ssrc }, now);
+        }
+        if let Received::Digit(digit) = received {
+            self.stats.digits_in += 1;
+            self.recorder.note(Moment::Digit, now);
+            self.port.digit(digit);
+            self.push_event(CallEvent::Digit(digit));
+        }
+        Ok(())
+    }
+
+    /// Takes the time: retransmissions, consent, play-out, reports.
+    pub fn handle_timeout(&mut self, scratch: &mut Scratch, now: Time) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.ice.handle_timeout(now);
+        self.drain_ice(now);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.handle_timeout(now);
+            self.drain_dtls(now);
+        }
+        if self.tls_release_at.is_some_and(|at| at <= now) {
+            self.tls_release_at = None;
+            self.dtls = None;
+            self.recorder.note(Moment::TlsReleased, now);
+        }
+        if self.state != State::Ready {
+            return;
+        }
+        if let (Some(clock), Some(media)) = (&mut self.clock, &mut self.media) {
+            let due = clock.take(now);
+            for _ in 0..due.frames {
+                media.play(self.port.as_mut(), scratch, now);
+            }
+            if self.gate_open {
+                for _ in 0..due.skipped {
+                    self.source.advance_frame(false);
+                }
+                self.frames_due += due.frames;
+            }
+        }
+        if self.gate_open && self.reporter.poll_timeout().is_some_and(|at| at <= now) {
+            self.report_due = true;
+        }
+    }
+
+    /// Writes the next datagram to send into `out` (at least [`DATAGRAM_BYTES_MAX`] bytes) and says where it goes.
+    pub fn poll_transmit(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<(usize, Path)> {
+        let sent = self.next_datagram(scratch, out, now)?;
+        self.stats.datagrams_out += 1;
+        Some(sent)
+    }
+
+    fn next_datagram(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<(usize, Path)> {
+        if self.state != State::Closed
+            && let Some(sent) = self.ice.poll_transmit(out, now)
+        {
+            if self.stats.milestones.first_check.is_none() {
+                self.stats.milestones.first_check = Some(now);
+                self.recorder.note(Moment::FirstCheckOut, now);
+            }
+            return Some(sent);
+        }
+        let path = self.path?;
+        if let Some(media) = &mut self.media {
+            while self.frames_due > 0 {
+                self.frames_due -= 1;
+                let sent = media.send_frame(self.port.as_mut(), &mut self.source, scratch, &mut self.stats, out);
+                let Ok((len, finished)) = sent else { continue };
+                if finished {
+                    self.push_event(CallEvent::PortFinished);
+                }
+                if self.stats.milestones.first_rtp_out.is_none() {
+                    self.stats.milestones.first_rtp_out = Some(now);
+                    self.recorder.note(Moment::FirstRtpOut, now);
+                    self.push_event(CallEvent::FirstRtpOut);
+                }
+                return Some((len, path));
+            }
+            if core::mem::take(&mut self.report_due) {
+                let since_frame = self.clock.map_or(Span::ZERO, |clock| (now + Span::from_millis(FRAME_MS)).since(clock.next()));
+                let ticks = since_frame.scale(u64::from(RTP_CLOCK_HZ), 1_000_000_000).as_nanos() as u32;
+                let ntp = self.config.ntp(now);
+                let len = self.reporter.write_report(&self.source, ntp, ticks, &mut self.rng, out, now);
+                if let Ok(len) = media.protect_rtcp(out, len) {
+                    self.stats.rtcp_out += 1;
+                    return Some((len, path));
+                }
+            }
+            if core::mem::take(&mut self.bye_due) {
+                let ntp = self.config.ntp(now);
+                let len = self.reporter.write_bye(&self.source, ntp, out, now);
+                if let Ok(len) = media.protect_rtcp(out, len) {
+                    self.stats.rtcp_out += 1;
+                    return Some((len, path));
+                }
+            }
+        }
+        let len = self.dtls.as_mut()?.poll_transmit(out)?;
+        Some((len, path))
+    }
+
+    /// The next event, if any.
+    pub fn poll_event(&mut self) -> Option<CallEvent> {
+        self.events.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called; [`None`] when the call is over.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.state == State::Closed {
+            return None;
+        }
+        let clock = self.clock.filter(|_| self.state == State::Ready).map(|c| c.next());
+        let report = self.reporter.poll_timeout().filter(|_| self.gate_open);
+        let dtls = self.dtls.as_ref().and_then(Dtls::poll_timeout);
+        [self.ice.poll_timeout(), dtls, self.tls_release_at, clock, report].into_iter().flatten().min()
+    }
+
+    /// Opens the egress gate: `accept` answered 200. Before media is ready the wish is kept and the gate opens with the keys.
+    pub fn open_gate(&mut self, now: Time) {
+        self.gate_wanted = true;
+        if self.state != State::Ready || self.gate_open {
+            return;
+        }
+        self.gate_open = true;
+        // The first frame is due now, not at the next tick of the play-out clock: accept to first RTP costs nothing.
+        self.clock = Some(FrameClock::start_at(now));
+        self.reporter.start(now);
+        self.stats.milestones.gate_opened = Some(now);
+        self.recorder.note(Moment::GateOpened, now);
+        self.push_event(CallEvent::GateOpened);
+    }
+
+    /// Exchanges the host's end of the audio. SSRC, sequence and timestamps run on.
+    pub fn attach(&mut self, port: Box<dyn MediaPort>, now: Time) -> Box<dyn MediaPort> {
+        self.recorder.note(Moment::PortAttached, now);
+        if let Some(media) = &mut self.media {
+            media.port_exchanged();
+        }
+        core::mem::replace(&mut self.port, port)
+    }
+
+    /// Ends the call. `Ended` is the last event; the last datagrams (BYE, close_notify) wait in `poll_transmit`.
+    pub fn close(&mut self, reason: EndReason, now: Time) {
+        if self.state == State::Closed {
+            return;
+        }
+        // Without consent nothing at all may be sent (I32).
+        let may_send = reason != EndReason::ConsentLost && self.path.is_some();
+        self.bye_due = may_send && self.gate_open;
+        match (&mut self.dtls, may_send) {
+            (Some(dtls), true) => dtls.close(),
+            _ => self.dtls = None,
+        }
+        self.frames_due = 0;
+        self.report_due = false;
+        self.state = State::Closed;
+        self.stats.milestones.ended = Some(now);
+        self.recorder.note(Moment::Ended { reason }, now);
+        let ended = Ended { reason, stats: self.stats(), flight_recorder: self.recorder.dump() };
+        self.events.push_back(CallEvent::Ended(Box::new(ended)));
+    }
+
+    /// Whether the call is over.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Whether ICE and DTLS are still under way: such a call counts against the handshake limit.
+    pub fn is_setting_up(&self) -> bool {
+        matches!(self.state, State::Connecting | State::Handshaking)
+    }
+
+    /// The nominated path.
+    pub fn path(&self) -> Option<Path> {
+        self.path
+    }
+
+    /// Figures so far.
+    pub fn stats(&self) -> CallStats {
+        let mut stats = self.stats.clone();
+        stats.remote = self.reporter.stats();
+        stats.jitter = self.media.as_ref().map(|m| m.jitter_stats()).unwrap_or_default();
+        stats.ice_rtt = self.ice.rtt();
+        stats
+    }
+
+    fn drain_ice(&mut self, now: Time) {
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                IceEvent::Nominated { path, rtt } => self.start_dtls(path, rtt, now),
+                IceEvent::Failed(reason) => self.close(reason, now),
+            }
+        }
+    }
+
+    //= meta#R-25  DTLS starts only after the success response to the nominating check (I26)
+    fn start_dtls(&mut self, path: Path, rtt: Span, now: Time) {
+        debug_assert!(self.path.is_none(), "a pair is nominated once (R-26)");
+        let Some(remote) = &self.remote else { return };
+        let dtls = Dtls::new(&self.config.dtls, self.dtls_role, &remote.fingerprints, rtt, now);
+        self.path = Some(path);
+        self.stats.milestones.ice_connected = Some(now);
+        self.recorder.note(Moment::IceConnected { rtt }, now);
+        self.push_event(CallEvent::IceConnected { path, rtt });
+        match dtls {
+            Ok(dtls) => {
+                self.dtls = Some(dtls);
+                self.state = State::Handshaking;
+                self.recorder.note(Moment::DtlsStarted { client: self.dtls_role == DtlsRole::Client }, now);
+                self.drain_dtls(now);
+            }
+            Err(_) => self.close(EndReason::DtlsFailed, now),
+        }
+    }
+
+    fn drain_dtls(&mut self, now: Time) {
+        while let Some(event) = self.dtls.as_mut().and_then(Dtls::poll_event) {
+            match event {
+                DtlsEvent::Connected(keying) => self.keys_ready(&keying, now),
+                DtlsEvent::Failed(reason) => self.close(reason, now),
+            }
+        }
+    }
+
+    fn keys_ready(&mut self, keying: &Keying, now: Time) {
+        let Some(remote) = &self.remote else { return };
+        self.media = Some(Box::new(Media::new(keying, remote.media, self.config.jitter, self.config.complexity)));
+        self.state = State::Ready;
+        self.clock = Some(FrameClock::start_at(now + Span::from_millis(FRAME_MS)));
+        let grace = if self.dtls_role == DtlsRole::Client { TLS_GRACE_CLIENT } else { TLS_GRACE_SERVER };
+        self.tls_release_at = Some(now + grace);
+        self.stats.profile = Some(keying.profile);
+        self.stats.milestones.dtls_connected = Some(now);
+        self.recorder.note(Moment::DtlsConnected { profile: keying.profile }, now);
+        self.push_event(CallEvent::DtlsConnected { profile: keying.profile });
+        self.push_event(CallEvent::MediaReady);
+        self.play_early(now);
+        if self.gate_wanted {
+            self.open_gate(now);
+        }
+    }
+
+    fn play_early(&mut self, now: Time) {
+        let early = core::mem::take(&mut self.early);
+        if !early.is_empty() || self.early_dropped > 0 {
+            self.recorder.note(Moment::EarlyPackets { kept: early.len() as u8, dropped: self.early_dropped }, now);
+        }
+        for (_, mut datagram) in early {
+            let kind = classify(&datagram);
+            if let Err(reason) = self.receive_media(kind, &mut datagram, now) {
+                self.stats.drops.count(reason);
+            }
+        }
+    }
+
+    /// Lifecycle events always find room: there are fewer than [`CALL_EVENTS_MAX`] of them. Digits may be lost to a host that stopped reading.
+    fn push_event(&mut self, event: CallEvent) {
+        if self.events.len() < CALL_EVENTS_MAX - 1 {
+            self.events.push_back(event);
+        }
+    }
+}
+
+/// Who sends the ClientHello, from both `a=setup` values (D20, `whatsapp-calling.md` 4.3).
+fn dtls_role(ours: SetupRole, theirs: SetupRole) -> Result<DtlsRole, SetupError> {
+    match (ours, theirs) {
+        (SetupRole::Active, SetupRole::Active) | (SetupRole::Passive, SetupRole::Passive) => {
+            Err(SetupError::PeerIncompatible("both sides claim the same a=setup role"))
+        }
+        (SetupRole::Passive, _) | (SetupRole::ActPass, SetupRole::Active) => Ok(DtlsRole::Server),
+        // `passive`, and the `actpass` that has been seen in answers.
+        (SetupRole::Active, _) | (SetupRole::ActPass, _) => Ok(DtlsRole::Client),
+    }
+}
+
+/// 16 random letters and digits: a CNAME that says nothing about the host.
+fn cname(entropy: &mut dyn Entropy) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    (0..16).map(|_| char::from(LETTERS[entropy.below(32) as usize])).collect()
+}

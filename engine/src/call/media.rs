@@ -1,0 +1,287 @@
+//! The media of a call once it has keys: SRTP both ways, play-out, codec.
+//!
+//! Decides: what reaches the port at a tick, and what bytes a frame of ours becomes. Given: authenticated-or-not datagrams and frames. Refuses: to know how the
+//! keys were made, when a frame is due, and where packets go.
+
+use super::params::MediaParams;
+use super::port::{FrameBuffer, Incoming, MediaPort, Outgoing};
+use super::stats::CallStats;
+use crate::codec::silence::SILENCE_PACKET;
+use crate::codec::{self, FRAME_SAMPLES_MAX, SampleRate};
+#[cfg(feature = "opus")]
+use crate::codec::{Application, Decoder, Encoder, EncoderSettings};
+use crate::dtmf::{Digit, DigitReceiver};
+use crate::error::DropReason;
+use crate::jitter::{JitterBuffer, JitterConfig, JitterStats, Playout};
+use crate::keying::Keying;
+use crate::limits::{RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
+use crate::rtp::{Reporter, RtpSource};
+use crate::srtp;
+use crate::time::Time;
+use crate::wire::rtp::RtpView;
+
+/// Payload type of telephone-event that is listened to even when it was not negotiated (M14).
+const DTMF_PAYLOAD_TYPE_OF_META: u8 = 126;
+/// Samples of the longest Opus packet, 120 ms at 48 kHz.
+const DECODE_SAMPLES_MAX: usize = 5_760;
+/// Questions to the jitter buffer per tick: eight packets of 2.5 ms, or some left out to catch up. What is owed beyond that waits for the next tick.
+const PLAYOUTS_PER_TICK_MAX: usize = 8;
+
+/// Buffers that every call of a shard uses in turn; nothing in them outlives one call into the hub.
+pub struct Scratch {
+    frame: FrameBuffer,
+    pcm: Box<[i16; DECODE_SAMPLES_MAX]>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { frame: FrameBuffer::default(), pcm: Box::new([0; DECODE_SAMPLES_MAX]) }
+    }
+}
+
+/// Media state; exists from the moment there are keys.
+pub(super) struct Media {
+    tx: srtp::Sender,
+    rx: srtp::Receiver,
+    params: MediaParams,
+    complexity: u8,
+    jitter: JitterBuffer,
+    digits: DigitReceiver,
+    #[cfg(feature = "opus")]
+    decoder: Option<Decoder>,
+    #[cfg(feature = "opus")]
+    encoder: Option<(EncoderSettings, Encoder)>,
+    /// Decoded audio of a packet of more than 20 ms that is not yet played.
+    backlog: Vec<i16>,
+    ssrc: Option<u32>,
+    port_finished: bool,
+}
+
+/// What an authenticated RTP packet meant.
+pub(super) enum Received {
+    /// Audio, now in the jitter buffer.
+    Audio,
+    /// An event packet that repeats or ends a known digit.
+    Event,
+    /// A new digit.
+    Digit(Digit),
+}
+
+impl Media {
+    pub(super) fn new(keying: &Keying, params: MediaParams, jitter: JitterConfig, complexity: u8) -> Self {
+        Self {
+            tx: srtp::Sender::from_keying(keying),
+            rx: srtp::Receiver::from_keying(keying),
+            params,
+            complexity,
+            jitter: JitterBuffer::new(jitter),
+            digits: DigitReceiver::default(),
+            #[cfg(feature = "opus")]
+            decoder: None,
+            #[cfg(feature = "opus")]
+            encoder: None,
+            backlog: Vec::new(),
+            ssrc: None,
+            port_finished: false,
+        }
+    }
+
+    pub(super) fn jitter_stats(&self) -> JitterStats {
+        self.jitter.stats()
+    }
+
+    /// The SSRC of the peer's stream as last authenticated.
+    pub(super) fn ssrc(&self) -> Option<u32> {
+        self.ssrc
+    }
+
+    /// A new port speaks: it may finish again.
+    pub(super) fn port_exchanged(&mut self) {
+        self.port_finished = false;
+        self.backlog.clear();
+    }
+
+    /// Opens an SRTP packet and sorts it. Nothing of the call changes before the tag holds (R7).
+    pub(super) fn receive_rtp(&mut self, packet: &mut [u8], reporter: &mut Reporter, now: Time) -> Result<Received, DropReason> {
+        let len = self.rx.unprotect_rtp(packet)?;
+        let view = RtpView::new_checked(&packet[..len])?;
+        let payload_type = view.payload_type();
+        let is_event = self.is_event(payload_type);
+        if !is_event && payload_type != self.params.opus_payload_type {
+            return Err(DropReason::PayloadType);
+        }
+        reporter.received_rtp(&view, is_event, now);
+        self.ssrc = Some(view.ssrc());
+        if is_event {
+            self.jitter.note_event(view.ssrc(), view.seq(), view.timestamp(), now);
+            return Ok(match self.digits.handle_packet(view.timestamp(), view.payload(), now)? {
+                Some(digit) => Received::Digit(digit),
+                None => Received::Event,
+            });
+        }
+        let duration_ticks = codec::toc::duration_ticks(view.payload())?;
+        self.jitter.insert(view.ssrc(), view.seq(), view.timestamp(), duration_ticks, view.payload(), now)?;
+        Ok(Received::Audio)
+    }
+
+    /// Opens an SRTCP packet in place and returns the plain compound.
+    pub(super) fn receive_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a [u8], DropReason> {
+        let len = self.rx.unprotect_rtcp(packet)?;
+        Ok(&packet[..len])
+    }
+
+    fn is_event(&self, payload_type: u8) -> bool {
+        match self.params.dtmf_payload_type {
+            Some(negotiated) => payload_type == negotiated,
+            None => payload_type == DTMF_PAYLOAD_TYPE_OF_META && self.params.opus_payload_type != DTMF_PAYLOAD_TYPE_OF_META,
+        }
+    }
+
+    /// Plays one tick: gives the port what the peer said.
+    pub(super) fn play(&mut self, port: &mut dyn MediaPort, scratch: &mut Scratch, now: Time) {
+        let wants_opus = port.wants_opus();
+        let wants_pcm = port.wants_pcm();
+        #[cfg(feature = "opus")]
+        self.fit_decoder(wants_pcm);
+        let mut heard = false;
+        let mut decoded = 0;
+        for _ in 0..PLAYOUTS_PER_TICK_MAX {
+            // What was decoded for this tick before (packets of less than 20 ms) stays at the front of the scratch buffer.
+            #[cfg(feature = "opus")]
+            let room = &mut scratch.pcm[decoded..];
+            match self.jitter.tick(now) {
+                Playout::Packet { payload, timestamp, starts } => {
+                    heard = true;
+                    if wants_opus {
+                        port.incoming(Incoming::Opus { payload, timestamp });
+                    }
+                    #[cfg(feature = "opus")]
+                    if let Some(decoder) = &mut self.decoder {
+                        if starts {
+                            decoder.reset();
+                        }
+                        decoded += decoder.decode(payload, room).unwrap_or(0);
+                    }
+                    #[cfg(not(feature = "opus"))]
+                    let _ = starts;
+                }
+                #[cfg(feature = "opus")]
+                Playout::Fec { payload, .. } => {
+                    heard = true;
+                    if let Some(decoder) = &mut self.decoder {
+                        decoded += decoder.decode_fec(payload, room).or_else(|| decoder.conceal(room)).unwrap_or(0);
+                    }
+                }
+                #[cfg(feature = "opus")]
+                Playout::Conceal { .. } => {
+                    if let Some(decoder) = &mut self.decoder {
+                        decoded += decoder.conceal(room).unwrap_or(0);
+                    }
+                }
+                Playout::Continue => heard = true,
+                _ => {}
+            }
+            if !self.jitter.is_owed() {
+                break;
+            }
+        }
+        if let Some(rate) = wants_pcm {
+            self.deliver(port, rate, &scratch.pcm[..decoded], heard);
+        }
+    }
+
+    /// Gives the port exactly one frame; what a long packet holds beyond it waits for the next ticks.
+    fn deliver(&mut self, port: &mut dyn MediaPort, rate: SampleRate, decoded: &[i16], heard: bool) {
+        let samples = rate.frame_samples();
+        // The rule: one packet, one tick, no copy.
+        if decoded.len() == samples && self.backlog.is_empty() {
+            port.incoming(Incoming::Pcm { samples: decoded, heard });
+            return;
+        }
+        // At most one packet of 120 ms waits; more would be a jitter buffer that does not count its ticks.
+        if self.backlog.len() + decoded.len() <= DECODE_SAMPLES_MAX {
+            self.backlog.extend_from_slice(decoded);
+        }
+        if self.backlog.len() >= samples {
+            port.incoming(Incoming::Pcm { samples: &self.backlog[..samples], heard });
+            self.backlog.drain(..samples);
+        } else {
+            const QUIET: [i16; FRAME_SAMPLES_MAX] = [0; FRAME_SAMPLES_MAX];
+            port.incoming(Incoming::Pcm { samples: &QUIET[..samples], heard: false });
+        }
+    }
+
+    #[cfg(feature = "opus")]
+    fn fit_decoder(&mut self, wanted: Option<SampleRate>) {
+        if self.decoder.as_ref().map(Decoder::rate) != wanted {
+            // Once per exchange of ports, not per packet. A library that refuses leaves the port with silence.
+            self.decoder = wanted.and_then(|rate| Decoder::new(rate).ok());
+            self.backlog.clear();
+        }
+    }
+
+    /// Makes one packet of ours in `out`: asks the port, encodes, stamps, protects. Returns its length and whether the port has just finished.
+    pub(super) fn send_frame(
+        &mut self,
+        port: &mut dyn MediaPort,
+        source: &mut RtpSource,
+        scratch: &mut Scratch,
+        stats: &mut CallStats,
+        out: &mut [u8],
+    ) -> Result<(usize, bool), DropReason> {
+        let said = if self.port_finished { Outgoing::Silence } else { port.outgoing(&mut scratch.frame) };
+        let finished = said == Outgoing::Finished;
+        self.port_finished |= finished;
+
+        let room = out.len().saturating_sub(SRTP_TRAILER_BYTES_MAX);
+        let payload = out.get_mut(RTP_HEADER_BYTES..room).ok_or(DropReason::NoRoom)?;
+        let mut len = match said {
+            #[cfg(feature = "opus")]
+            Outgoing::Pcm(rate) => self.encode(rate, &scratch.frame.pcm[..rate.frame_samples()], payload),
+            Outgoing::Opus(len) if len <= payload.len() && len <= scratch.frame.opus.len() => {
+                payload[..len].copy_from_slice(&scratch.frame.opus[..len]);
+                len
+            }
+            _ => 0,
+        };
+        if len == 0 {
+            len = SILENCE_PACKET.len();
+            payload[..len].copy_from_slice(&SILENCE_PACKET);
+            stats.silence_out += 1;
+        }
+
+        let header = source.audio(self.params.opus_payload_type);
+        port.sent(&payload[..len], header.timestamp);
+        let head: &mut [u8; RTP_HEADER_BYTES] = out.first_chunk_mut().ok_or(DropReason::NoRoom)?;
+        header.emit(head);
+        source.count_sent(len);
+        source.advance_frame(true);
+        stats.rtp_out += 1;
+        stats.rtp_octets_out += len as u64;
+        let sent = self.tx.protect_rtp(out, RTP_HEADER_BYTES + len)?;
+        Ok((sent, finished))
+    }
+
+    #[cfg(feature = "opus")]
+    fn encode(&mut self, rate: SampleRate, samples: &[i16], out: &mut [u8]) -> usize {
+        let settings = EncoderSettings {
+            rate,
+            application: Application::Voip,
+            bitrate_bps: self.params.bitrate_bps_max,
+            complexity: self.complexity,
+            fec: self.params.fec,
+            loss_percent: if self.params.fec { 5 } else { 0 },
+            playback_rate_hz_max: self.params.playback_rate_hz_max,
+        };
+        if self.encoder.as_ref().is_none_or(|(at, _)| at.rate != rate) {
+            // Once per change of source rate, not per packet. A library that refuses leaves silence.
+            self.encoder = Encoder::new(&settings).ok().map(|encoder| (settings, encoder));
+        }
+        self.encoder.as_mut().map_or(0, |(_, encoder)| encoder.encode(samples, out))
+    }
+
+    /// Protects the compound in `out[..len]`.
+    pub(super) fn protect_rtcp(&mut self, out: &mut [u8], len: usize) -> Result<usize, DropReason> {
+        self.tx.protect_rtcp(out, len)
+    }
+}

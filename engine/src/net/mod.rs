@@ -1,0 +1,13 @@
+//! Sockets of a call: syscalls, port ranges, readiness. Knows nothing of what the bytes mean.
+
+mod addresses;
+mod epoll;
+mod ports;
+mod socket;
+mod sys;
+
+pub use addresses::{AddressPolicy, local_addresses};
+pub(crate) use epoll::{Epoll, Waker};
+pub(crate) use ports::Ports;
+pub(crate) use socket::MediaSocket;
+pub(crate) use sys::pin_to_core;

@@ -1,0 +1,328 @@
+//! One turn of a shard: mailbox, sockets, timers, sends.
+//!
+//! Decides: the order of work and how much of it a turn may do. Given: calls that were made elsewhere. Refuses: locks, waiting for anybody, and letting one call's
+//! fault reach another: a panic ends the calls of this shard, never the host.
+
+use super::clock::Clock;
+use super::mailbox::{Command, Mail, NewCall};
+use super::slab::{Key, Slab};
+use super::wheel::Wheel;
+use crate::call::{Call, CallEvent, CallStats, Ended, Scratch};
+use crate::engine::CallId;
+use crate::error::EndReason;
+use crate::ice::Path;
+use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::net::{Epoll, MediaSocket, Ports};
+use crate::time::{Span, Time};
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Token of the mailbox's waker.
+const WAKER_TOKEN: u64 = u64::MAX;
+/// Commands taken per turn; the rest waits for the next one.
+const COMMANDS_PER_TURN: usize = 64;
+/// Longest sleep, so that a lost wake-up costs little.
+const WAIT_MAX: Span = Span::from_millis(100);
+/// A socket that lost against the nominated pair is closed this long after (I28).
+const LOSER_LINGER: Span = Span::from_secs(3);
+/// A receive buffer one byte longer than the largest datagram we take, so that longer ones are seen as such.
+const RECEIVE_BYTES: usize = DATAGRAM_BYTES_MAX + 1;
+
+/// How busy a shard is, for admission. Written by the shard, read by anybody.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Calls it owns or that are on their way to it.
+    pub(crate) calls: AtomicUsize,
+    /// Of those, calls still in ICE or DTLS.
+    pub(crate) setting_up: AtomicUsize,
+    /// Set after a panic: the shard takes no more calls.
+    pub(crate) faulted: AtomicBool,
+}
+
+struct Tenant {
+    id: CallId,
+    call: Call,
+    /// By the number in their epoll token; a socket that lost is none.
+    sockets: Vec<Option<MediaSocket>>,
+    port: Option<u16>,
+    /// The earliest moment the wheel will ask for this call.
+    armed: Time,
+    setting_up: bool,
+    close_losers_at: Option<Time>,
+    /// An event that found the host's ring full.
+    held: Option<CallEvent>,
+}
+
+/// A thread's worth of calls.
+pub(crate) struct Shard {
+    clock: Clock,
+    mail: Mail,
+    load: Arc<Load>,
+    ports: Arc<Mutex<Ports>>,
+    epoll: Epoll,
+    tenants: Slab<Tenant>,
+    by_id: HashMap<CallId, Key>,
+    wheel: Wheel,
+    scratch: Scratch,
+    receive: Box<[u8; RECEIVE_BYTES]>,
+    send: Box<[u8; DATAGRAM_BYTES_MAX]>,
+    due: Vec<Key>,
+    ready: Vec<u64>,
+    /// Tenants whose events wait for room in the host's ring.
+    held: Vec<Key>,
+    stopping: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(clock: Clock, mail: Mail, load: Arc<Load>, ports: Arc<Mutex<Ports>>, calls_max: usize) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(&*mail.waker, WAKER_TOKEN)?;
+        Ok(Self {
+            wheel: Wheel::new(clock.now()),
+            clock,
+            mail,
+            load,
+            ports,
+            epoll,
+            tenants: Slab::new(calls_max),
+            by_id: HashMap::with_capacity(calls_max),
+            scratch: Scratch::default(),
+            receive: Box::new([0; RECEIVE_BYTES]),
+            send: Box::new([0; DATAGRAM_BYTES_MAX]),
+            due: Vec::with_capacity(calls_max),
+            ready: Vec::with_capacity(256),
+            held: Vec::new(),
+            stopping: false,
+        })
+    }
+
+    /// Turns until told to stop. A panic in a turn ends this shard's calls and its service, not the process.
+    pub(crate) fn run(mut self) {
+        while !self.stopping {
+            if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
+                self.load.faulted.store(true, Ordering::Relaxed);
+                self.fault();
+            }
+        }
+        for key in self.tenants.keys() {
+            self.close(key, EndReason::HangUp);
+        }
+    }
+
+    /// One turn: wait, mailbox, sockets, timers.
+    fn turn(&mut self) {
+        let wait = self.wheel.wait(self.clock.now(), if self.held.is_empty() { WAIT_MAX } else { Span::from_millis(1) });
+        // Rounded up: waking a fraction early would only turn once more for nothing.
+        let wait_ms = i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
+        self.ready.clear();
+        match self.epoll.wait(wait_ms) {
+            Ok(ready) => self.ready.extend(ready.tokens()),
+            // Only a broken descriptor can fail here; without epoll there is no shard.
+            Err(e) => panic!("epoll_wait: {e}"),
+        }
+        let now = self.clock.now();
+        self.take_commands(now);
+        for i in 0..self.ready.len() {
+            let token = self.ready[i];
+            if token == WAKER_TOKEN {
+                self.mail.waker.clear();
+            } else {
+                self.receive_one(token, now);
+            }
+        }
+        let mut due = core::mem::take(&mut self.due);
+        self.wheel.advance(now, &mut due);
+        for key in due.drain(..) {
+            self.tick(key, now);
+        }
+        self.due = due;
+        for key in core::mem::take(&mut self.held) {
+            self.settle(key, now);
+        }
+    }
+
+    fn take_commands(&mut self, now: Time) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.mail.commands.pop() else { return };
+            match command {
+                Command::Open(new) => self.open(*new, now),
+                Command::SetRemote(id, remote) => self.command(id, now, |call| {
+                    if call.set_remote_params(*remote, now).is_err() {
+                        // The engine checked the parameters before it posted them; a refusal here is a race with the end of the call.
+                        call.close(EndReason::InternalFault, now);
+                    }
+                }),
+                Command::OpenGate(id) => self.command(id, now, |call| call.open_gate(now)),
+                Command::Attach(id, port) => self.command(id, now, |call| drop(call.attach(port, now))),
+                Command::Close(id, reason) => self.command(id, now, |call| call.close(reason, now)),
+                Command::Stats(id, reply) => {
+                    if let Some(tenant) = self.by_id.get(&id).and_then(|&key| self.tenants.get_mut(key)) {
+                        let _ = reply.try_send(tenant.call.stats());
+                    }
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+        // More may wait: look again at once.
+        self.mail.waker.wake();
+    }
+
+    fn open(&mut self, new: NewCall, now: Time) {
+        let NewCall { id, call, sockets, port } = new;
+        let sockets = sockets.into_iter().map(Some).collect();
+        let tenant = Tenant { id, call, sockets, port, armed: Time::MAX, setting_up: true, close_losers_at: None, held: None };
+        let Ok(key) = self.tenants.insert(tenant) else {
+            // Admission counts calls before they are posted, so this is a broken invariant: say so instead of losing a call.
+            unreachable!("admission let in more calls than there are slots");
+        };
+        self.by_id.insert(id, key);
+        let tenant = self.tenants.get_mut(key).expect("inserted above");
+        for (i, socket) in tenant.sockets.iter().flatten().enumerate() {
+            if self.epoll.add(socket, token(key, i)).is_err() {
+                tenant.call.close(EndReason::InternalFault, now);
+            }
+        }
+        self.settle(key, now);
+    }
+
+    fn command(&mut self, id: CallId, now: Time, act: impl FnOnce(&mut Call)) {
+        let Some(&key) = self.by_id.get(&id) else { return };
+        if let Some(tenant) = self.tenants.get_mut(key) {
+            act(&mut tenant.call);
+            self.settle(key, now);
+        }
+    }
+
+    /// One datagram of one ready socket: level-triggered, so a talkative call cannot starve the others.
+    fn receive_one(&mut self, token: u64, now: Time) {
+        let (key, socket_index) = untoken(token);
+        let Some(tenant) = self.tenants.get_mut(key) else { return };
+        let Some(Some(socket)) = tenant.sockets.get(socket_index) else { return };
+        let Some((len, remote)) = socket.receive(&mut self.receive[..]) else { return };
+        let path = Path { local: socket.local(), remote };
+        tenant.call.handle_datagram(path, &mut self.receive[..len], now);
+        self.settle(key, now);
+    }
+
+    fn tick(&mut self, key: Key, now: Time) {
+        let Some(tenant) = self.tenants.get_mut(key) else { return };
+        tenant.armed = Time::MAX;
+        if tenant.close_losers_at.is_some_and(|at| at <= now) {
+            tenant.close_losers_at = None;
+            if let Some(path) = tenant.call.path() {
+                for socket in &mut tenant.sockets {
+                    socket.take_if(|s| s.local() != path.local);
+                }
+            }
+        }
+        if tenant.call.poll_timeout().is_some_and(|at| at <= now) {
+            tenant.call.handle_timeout(&mut self.scratch, now);
+        }
+        self.settle(key, now);
+    }
+
+    /// Drains a call after it was touched: datagrams, events, deadline (the contract of [`Call`]).
+    fn settle(&mut self, key: Key, now: Time) {
+        let Some(tenant) = self.tenants.get_mut(key) else { return };
+        while let Some((len, path)) = tenant.call.poll_transmit(&mut self.scratch, &mut self.send[..], now) {
+            if let Some(socket) = tenant.sockets.iter().flatten().find(|s| s.local() == path.local) {
+                socket.send(&self.send[..len], path.remote);
+            }
+        }
+        let mut over = false;
+        let mut woke = false;
+        while let Some(event) = tenant.held.take().or_else(|| tenant.call.poll_event()) {
+            if let CallEvent::IceConnected { path, .. } = &event {
+                if let Some(socket) = tenant.sockets.iter_mut().flatten().find(|s| s.local() == path.local) {
+                    // A refused connect leaves the socket as it was; X3 in the call filters all the same.
+                    let _ = socket.connect(path.remote);
+                }
+                tenant.close_losers_at = Some(now + LOSER_LINGER);
+            }
+            let ended = matches!(event, CallEvent::Ended(_));
+            if let Err(rtrb::PushError::Full((_, event))) = self.mail.reports.push((tenant.id, event)) {
+                tenant.held = Some(event);
+                self.held.push(key);
+                break;
+            }
+            woke = true;
+            over |= ended;
+        }
+        if woke {
+            self.mail.host.wake();
+        }
+        if tenant.setting_up && !tenant.call.is_setting_up() {
+            tenant.setting_up = false;
+            self.load.setting_up.fetch_sub(1, Ordering::Relaxed);
+        }
+        if over {
+            self.evict(key, now);
+            return;
+        }
+        let deadline = [tenant.call.poll_timeout(), tenant.close_losers_at].into_iter().flatten().min();
+        if let Some(deadline) = deadline.filter(|&at| at < tenant.armed) {
+            tenant.armed = deadline;
+            self.wheel.arm(key, deadline);
+        }
+    }
+
+    fn close(&mut self, key: Key, reason: EndReason) {
+        let now = self.clock.now();
+        if let Some(tenant) = self.tenants.get_mut(key) {
+            tenant.call.close(reason, now);
+            self.settle(key, now);
+        }
+    }
+
+    fn evict(&mut self, key: Key, now: Time) {
+        let Some(tenant) = self.tenants.remove(key) else { return };
+        self.by_id.remove(&tenant.id);
+        self.load.calls.fetch_sub(1, Ordering::Relaxed);
+        if let Some(port) = tenant.port {
+            // Once per call, not per packet; the other side of the lock is `open_call`.
+            self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(port, now);
+        }
+    }
+
+    /// After a panic nothing about the calls can be trusted: tell their hosts and drop them.
+    fn fault(&mut self) {
+        let now = self.clock.now();
+        for key in self.tenants.keys() {
+            if let Some(tenant) = self.tenants.get_mut(key) {
+                let ended = Ended { reason: EndReason::InternalFault, stats: CallStats::default(), flight_recorder: Vec::new() };
+                let _ = self.mail.reports.push((tenant.id, CallEvent::Ended(Box::new(ended))));
+                if tenant.setting_up {
+                    self.load.setting_up.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            self.evict(key, now);
+        }
+        self.mail.host.wake();
+    }
+}
+
+/// A socket's token: slot, a part of the generation, and which socket of the call.
+fn token(key: Key, socket: usize) -> u64 {
+    u64::from(key.index) << 32 | u64::from(key.generation) << 2 & 0xffff_fffc | socket as u64 & 3
+}
+
+fn untoken(token: u64) -> (Key, usize) {
+    // Generations of 30 bits: a stale token would need a billion calls in one slot between two turns.
+    (Key { index: (token >> 32) as u32, generation: ((token & 0xffff_ffff) >> 2) as u32 }, (token & 3) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_name_slot_tenant_and_socket() {
+        for (index, generation, socket) in [(0, 0, 0), (1_999, 12_345, 1), (u32::MAX - 1, 0x3fff_ffff, 3)] {
+            let key = Key { index, generation };
+            assert_eq!(untoken(token(key, socket)), (key, socket));
+        }
+    }
+}
