@@ -4,119 +4,20 @@
 //! an answer means, what the peer's requests are answered. Refuses: the controlled role. The peer is ice-lite: if we gave the role up,
 //! nobody would nominate (I3).
 
+mod response;
+
 use super::check::{Draws, Schedule, Transaction, Transactions, brisk_rto, standard_rto};
 use super::consent::Consent;
 use super::pair::{self, Pair, PairState};
-use super::{Candidate, Credentials, is_usable_remote};
+use super::{Candidate, CheckPacing, Credentials, IceConfig, IceEvent, IceStats, Path, is_usable_remote};
 use crate::error::{DropReason, EndReason};
-use crate::limits::{ICE_CONFLICTS_MAX, ICE_LOCALS_MAX, ICE_PAIRS_MAX, ICE_REMOTES_MAX};
+use crate::limits::{ICE_LOCALS_MAX, ICE_PAIRS_MAX, ICE_REMOTES_MAX};
 use crate::rng::Entropy;
 use crate::time::{Span, Time};
 use crate::wire::stun::{self, Class, IntegrityKey, StunView, StunWriter, TransactionId};
 use core::cmp::Reverse;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
-
-/// A local and a remote transport address: which of the call's sockets, and the peer.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Path {
-    /// Address of the local socket (the base).
-    pub local: SocketAddr,
-    /// Address of the peer.
-    pub remote: SocketAddr,
-}
-
-/// How a pair that has not answered yet is checked again.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum CheckPacing {
-    /// The same transaction is retransmitted from an RTO of 500 ms, doubling; the pair fails at 39.5 s (RFC 8445 section 14.3).
-    Rfc8445,
-    /// A new transaction about every `eager_interval`, for `eager_period`, then every `eager_slow_interval`; the pair never fails by
-    /// time. Meta's relay ignores checks until it has learnt our SDP, and doubling timers would add up to their own length to set-up.
-    Eager,
-}
-
-/// Timing and policy of the agent.
-#[derive(Clone, Debug)]
-pub struct IceConfig {
-    /// Pace of checks (Ta): least time between two new checks of this call.
-    pub ta: Span,
-    /// How long a valid pair of lower priority waits for a better one (I24).
-    pub nomination_grace: Span,
-    /// Give up when no pair is nominated this long after the remote parameters were set.
-    pub patience: Span,
-    /// How unanswered pairs are checked again.
-    pub pacing: CheckPacing,
-    /// Eager pacing: time between checks of one pair at first.
-    pub eager_interval: Span,
-    /// Eager pacing: how long `eager_interval` holds.
-    pub eager_period: Span,
-    /// Eager pacing: time between checks of one pair afterwards.
-    pub eager_slow_interval: Span,
-    /// Whether loopback and link-local remote candidates are used (I11). For tests and for peers on this machine.
-    pub allow_loopback: bool,
-}
-
-impl Default for IceConfig {
-    fn default() -> Self {
-        Self {
-            // Two remote candidates make two pairs: 10 ms keeps both families within one network jitter of each other, and is twice
-            // the least pace that RFC 8445 section 14.2 allows.
-            ta: Span::from_millis(10),
-            nomination_grace: Span::from_millis(60),
-            // RFC 8863 section 4: as long as a STUN transaction lasts.
-            patience: Span::from_millis(39_500),
-            pacing: CheckPacing::Eager,
-            eager_interval: Span::from_millis(50),
-            eager_period: Span::from_secs(5),
-            eager_slow_interval: Span::from_millis(250),
-            allow_loopback: false,
-        }
-    }
-}
-
-/// What the agent tells its call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IceEvent {
-    /// The success response to the nominating check arrived: DTLS may start on this path (I26). Happens once.
-    Nominated {
-        /// The pair's base and remote address.
-        path: Path,
-        /// Round-trip time of the last check on the pair.
-        rtt: Span,
-    },
-    /// The agent is finished: no pair, or consent lost. Nothing more may be sent (I32).
-    Failed(EndReason),
-}
-
-/// What happened so far, as evidence for verdicts and for tests.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct IceStats {
-    /// Check datagrams sent, repeats and nominating ones included, consent requests not.
-    pub checks_sent: u64,
-    /// Of these, datagrams with USE-CANDIDATE.
-    pub use_candidates_sent: u64,
-    /// Checks answered by an authenticated success response.
-    pub checks_answered: u64,
-    /// Checks answered by an authenticated error response.
-    pub checks_refused: u64,
-    /// Authenticated requests from the peer.
-    pub requests_in: u64,
-    /// Answers sent to them.
-    pub answers_sent: u64,
-    /// Consent requests sent.
-    pub consent_sent: u64,
-    /// Consent requests answered.
-    pub consent_answered: u64,
-    /// Authenticated 487 answers that made us take a new tie-breaker.
-    pub role_conflicts: u64,
-    /// 487 answers without valid integrity: someone plays with us; ignored.
-    pub unsigned_487_ignored: u64,
-    /// Remote candidates that were not usable, or beyond the limit.
-    pub remotes_skipped: u64,
-    /// Distinct pairs that ever carried USE-CANDIDATE: 0, 1, or 2 if the first nomination failed (I29).
-    pub pairs_nominated: u64,
-}
 
 /// The agent.
 ///
@@ -157,6 +58,7 @@ struct Remote {
     lite: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one per call, and the large variant is the one that lasts: a box would cost an allocation")]
 enum Phase {
     /// The remote parameters are not known.
     Idle,
@@ -460,151 +362,6 @@ impl Agent {
         }
     }
 
-    fn handle_response(&mut self, path: Path, message: &StunView<'_>, now: Time) -> Result<(), DropReason> {
-        let Some(remote) = &self.remote else { return Err(DropReason::StunUnexpected) };
-        let id = message.id();
-        let transaction = self.transactions.find(id).copied();
-        let consent = match &self.phase {
-            Phase::Selected { pair, consent, .. } if consent.is_pending(id, now) => Some(*pair),
-            _ => None,
-        };
-        // S10: the answer must come from where the request went, to the socket it left from. Anything else never happened.
-        let Some(index) = transaction.map(|t| t.pair).or(consent).filter(|&i| self.pairs[i].path == path) else {
-            return Err(DropReason::StunUnexpected);
-        };
-        let code = (message.class() == Class::Error).then(|| message.error_code().unwrap_or(stun::BAD_REQUEST));
-        if let Err(reason) = message.authenticate(&remote.key) {
-            self.stats.unsigned_487_ignored += u64::from(code == Some(stun::ROLE_CONFLICT));
-            return Err(reason);
-        }
-        let failed = message.unknown_required().next().is_some();
-        match transaction {
-            Some(_) if code.is_none() && !failed && message.xor_mapped_address().is_none() => Err(DropReason::StunMalformed),
-            Some(transaction) => {
-                self.transactions.remove(id);
-                match code {
-                    None if !failed => self.check_succeeded(index, &transaction, message.xor_mapped_address(), now),
-                    Some(stun::ROLE_CONFLICT) => self.role_conflict(index, &transaction, now),
-                    _ => self.check_refused(index, &transaction, code, now),
-                }
-                Ok(())
-            }
-            None => {
-                self.consent_answered(id, code, failed, now);
-                Ok(())
-            }
-        }
-    }
-
-    fn check_succeeded(&mut self, index: usize, transaction: &Transaction, mapped: Option<SocketAddr>, now: Time) {
-        self.stats.checks_answered += 1;
-        let pair = &mut self.pairs[index];
-        pair.rtt = transaction.rtt(now).or(pair.rtt);
-        pair.mapped = mapped;
-        if transaction.nominates {
-            let rtt = pair.rtt.unwrap_or_else(|| now.since(transaction.first_sent));
-            pair.state = PairState::Succeeded;
-            self.select(index, rtt, now);
-            return;
-        }
-        self.had_valid = true;
-        // A late answer to an older check revives no pair whose nomination has failed: it must pass a check sent after that.
-        if matches!(self.phase, Phase::Selected { .. }) || pair.state == PairState::Succeeded {
-            return;
-        }
-        pair.state = PairState::Succeeded;
-        pair.is_triggered = false;
-        let foundation = pair.foundation;
-        self.transactions.stop_repeating(Some(index));
-        //= rfc8445#section-7.2.5.3.3  the agent ... sets the states for all other Frozen candidate pairs ... with the same foundation to Waiting
-        for other in self.pairs.iter_mut().filter(|p| p.state == PairState::Frozen && p.foundation == foundation) {
-            other.state = PairState::Waiting;
-            other.due = now;
-        }
-        self.unfreeze_idle(now);
-        if let Phase::Checking { valid_since } = &mut self.phase {
-            valid_since.get_or_insert(now);
-        }
-        self.consider_nomination(now);
-    }
-
-    fn role_conflict(&mut self, index: usize, transaction: &Transaction, now: Time) {
-        //= meta#R-23  a lite peer must not move us from controlling: new tie-breaker, same role
-        if matches!(self.phase, Phase::Selected { .. }) {
-            return;
-        }
-        if transaction.tie_breaker == self.tie_breaker {
-            if self.conflicts >= ICE_CONFLICTS_MAX {
-                self.fail(EndReason::IceRoleConflict);
-                return;
-            }
-            self.new_tie_breaker();
-        }
-        match self.phase {
-            Phase::Nominating { pair } if transaction.nominates => {
-                debug_assert_eq!(pair, index);
-                self.send_nomination(index, now);
-            }
-            _ => {
-                self.transactions.stop_repeating(Some(index));
-                let pair = &mut self.pairs[index];
-                if pair.state == PairState::InProgress {
-                    pair.state = PairState::Waiting;
-                    pair.due = now;
-                }
-            }
-        }
-    }
-
-    fn new_tie_breaker(&mut self) {
-        let old = self.tie_breaker;
-        while self.tie_breaker == old {
-            self.tie_breaker = self.draws.u64();
-        }
-        self.conflicts += 1;
-        self.stats.role_conflicts += 1;
-    }
-
-    fn check_refused(&mut self, index: usize, transaction: &Transaction, code: Option<u16>, now: Time) {
-        self.stats.checks_refused += 1;
-        let is_nominating = matches!(self.phase, Phase::Nominating { .. });
-        if transaction.nominates {
-            if is_nominating {
-                self.nomination_failed(now);
-            }
-            return;
-        }
-        if matches!(self.phase, Phase::Selected { .. }) || self.pairs[index].state == PairState::Succeeded {
-            return;
-        }
-        // 5xx is the one kind of error that trying again may cure (RFC 8489 section 6.3.4); eager checks do so by themselves.
-        let is_passing = code.is_some_and(|c| (500..600).contains(&c)) && self.config.pacing == CheckPacing::Eager;
-        if !is_passing {
-            self.fail_pair(index, now);
-        }
-        self.consider_nomination(now);
-    }
-
-    fn consent_answered(&mut self, id: TransactionId, code: Option<u16>, failed: bool, now: Time) {
-        let Phase::Selected { consent, .. } = &mut self.phase else { return };
-        match code {
-            None if !failed => {
-                if let Some(rtt) = consent.renew(id, now) {
-                    self.stats.consent_answered += 1;
-                    self.rtt = Some(self.rtt.map_or(rtt, |smoothed| smoothed.scale(7, 8) + rtt.scale(1, 8)));
-                }
-            }
-            //= rfc7675#section-5.2  consent can be revoked
-            Some(stun::FORBIDDEN) => self.fail(EndReason::ConsentLost),
-            code => {
-                consent.forget(id);
-                if code == Some(stun::ROLE_CONFLICT) {
-                    self.new_tie_breaker();
-                }
-            }
-        }
-    }
-
     /// Marks checks as failed whose schedule is over. Eager checks have none.
     fn expire_checks(&mut self, now: Time) {
         while let Some(t) = self.transactions.due(now, |t| !t.nominates && t.is_exhausted()).copied() {
@@ -688,7 +445,8 @@ impl Agent {
         self.transactions.forget_pair(failed);
         let pair = &mut self.pairs[failed];
         pair.state = PairState::Waiting;
-        pair.due = now;
+        // Not at once: a peer that answers checks but refuses every nomination would be asked at the pace of Ta.
+        pair.due = now + self.config.eager_slow_interval;
         pair.is_triggered = false;
         self.phase = Phase::Checking { valid_since: None };
         if let Some(next) = self.best_valid() {

@@ -175,7 +175,7 @@ pub(super) fn standard_rto(ta: Span, pairs: usize, open: usize) -> Span {
 
 /// First RTO of the nominating check on a path with this round-trip time: twice that, and room for a slow peer.
 pub(super) fn brisk_rto(rtt: Option<Span>) -> Span {
-    rtt.map_or(RTO_MIN, |rtt| rtt.times(2)).clamp(BRISK_RTO_MIN, RTO_MIN)
+    rtt.map_or(RTO_MIN, |rtt| rtt.times(2)).clamp(BRISK_RTO_MIN, BRISK_WAIT_MAX)
 }
 
 /// Rc of RFC 8489 section 6.2.1.

@@ -7,8 +7,10 @@
 mod agent;
 mod candidate;
 mod check;
+mod config;
 mod consent;
 mod pair;
 
-pub use agent::{Agent, CheckPacing, IceConfig, IceEvent, IceStats, Path};
+pub use agent::Agent;
 pub use candidate::{Candidate, CandidateKind, Credentials, check_priority, is_usable_remote, pair_priority, priority};
+pub use config::{CheckPacing, IceConfig, IceEvent, IceStats, Path};

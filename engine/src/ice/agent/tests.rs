@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ice::CandidateKind;
+use crate::limits::ICE_CONFLICTS_MAX;
 use crate::rng::SeededRng;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -326,6 +327,16 @@ fn a_failed_nomination_is_retried_once_with_the_other_pair() {
     world.run_until(60_000);
     assert_eq!(world.failed().1, EndReason::IceNominationFailed);
     assert_eq!(world.use_candidate_paths().len(), 2);
+}
+
+#[test]
+fn a_peer_that_refuses_every_nomination_is_not_asked_at_full_pace() {
+    for code in [400, 500] {
+        let mut world = World::v4(move |c| if c.nominates { Reply::Error { after_ms: 1, code, signed: true } } else { slow(1) });
+        world.run_until(60_000);
+        assert_eq!(world.failed(), (39_500, EndReason::IceNominationFailed));
+        assert!(world.checks.len() < 330, "two requests each 250 ms: {}", world.checks.len());
+    }
 }
 
 #[test]
