@@ -1,10 +1,14 @@
 //! One sentence per ending: a stable code, what happened, what to do next.
+//!
+//! Decides: the wording of every ending, in one table per source. Is given: end reasons, Graph errors, webhook errors, and evidence.
+//! Refuses: deciding that a call ends. Sentences hold no number, id or address.
 
+use core::fmt;
 use std::borrow::Cow;
 
 use tipring_engine::error::{AdmitError, EndReason, SetupError};
 
-use crate::graph::GraphError;
+use crate::graph::{GraphError, code};
 use crate::sdp::SdpError;
 use crate::session::MetaError;
 
@@ -13,11 +17,11 @@ use crate::session::MetaError;
 pub struct Verdict {
     /// Stable, upper case: `ICE_TIMEOUT`, `META_138021`.
     pub code: Cow<'static, str>,
-    /// What happened, one sentence.
+    /// What happened, one sentence without its full stop.
     pub sentence: Cow<'static, str>,
-    /// What to do about it, one sentence. Empty if there is nothing to do.
+    /// What to do about it, one sentence without its full stop. Empty if there is nothing to do.
     pub advice: Cow<'static, str>,
-    /// Facts it leans on: name and value.
+    /// Facts it leans on: name and value. Texts of Meta under `details` may quote a phone number.
     pub evidence: Vec<(&'static str, String)>,
 }
 
@@ -38,29 +42,320 @@ pub struct Evidence {
     pub setup_ms: Option<u64>,
 }
 
+impl Evidence {
+    fn list(&self) -> Vec<(&'static str, String)> {
+        let text = |value: Option<u64>| value.map(|v| v.to_string());
+        let members = [
+            ("checks_sent", text(self.checks_sent.map(u64::from))),
+            ("checks_answered", text(self.checks_answered.map(u64::from))),
+            ("local_candidates_private", self.local_candidates_private.map(|b| b.to_string())),
+            ("packets_out", text(self.packets_out)),
+            ("packets_in", text(self.packets_in)),
+            ("setup_ms", text(self.setup_ms)),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 impl Verdict {
     /// Of an ending by the engine.
-    pub fn of_end(_reason: EndReason, _evidence: &Evidence) -> Self {
-        todo!()
+    pub fn of_end(reason: EndReason, evidence: &Evidence) -> Self {
+        let mut verdict = match reason {
+            EndReason::IceTimeout => of_ice_timeout(evidence),
+            EndReason::NoIngress if evidence.packets_in == Some(0) => Self::fixed(
+                "NO_INGRESS_EVER",
+                "the path stood, but no media ever came from Meta",
+                "check that the firewall lets UDP in from the relay, and whether the user's app was muted or in a lift",
+            ),
+            other => {
+                let (sentence, advice) = end_row(other);
+                Self::fixed(other.code(), sentence, advice)
+            }
+        };
+        if let EndReason::DtlsAlert(description) = reason {
+            verdict.evidence.push(("alert", alert_name(description).map_or_else(|| description.to_string(), str::to_owned)));
+        }
+        verdict.evidence.extend(evidence.list());
+        verdict
     }
-    /// Of a refusal by Graph.
-    pub fn of_graph(_action: &'static str, _error: &GraphError) -> Self {
-        todo!()
+
+    /// Of a refusal by Graph; `action` is [`crate::graph::GraphAction::name`].
+    pub fn of_graph(action: &'static str, error: &GraphError) -> Self {
+        let mut verdict = Self::of_code(error.code).unwrap_or_else(|| match error.http_status {
+            401 | 403 => {
+                Self::fixed("GRAPH_UNAUTHORISED", "Graph refused the token", "check the access token of the number and its permissions")
+            }
+            404 => {
+                Self::fixed("GRAPH_NOT_FOUND", "Graph does not know this number or address", "check phone_number_id and the API version")
+            }
+            429 => Self::fixed("GRAPH_RATE_LIMIT", "Graph refused the request because there were too many", "slow down"),
+            500.. => Self::fixed("GRAPH_SERVER_ERROR", "Graph failed to answer", "try again; look at Meta's status page if it stays"),
+            _ => Self::fixed("GRAPH_REFUSED", "Graph refused the request", "see the details; report it with its fbtrace_id"),
+        });
+        verdict.evidence.push(("action", action.to_owned()));
+        verdict.evidence.push(("http_status", error.http_status.to_string()));
+        let optional = [
+            ("code", (error.code != 0).then(|| error.code.to_string())),
+            ("subcode", error.subcode.map(|n| n.to_string())),
+            ("details", error.details.clone().or_else(|| (!error.message.is_empty()).then(|| error.message.clone()))),
+            ("fbtrace_id", error.fbtrace_id.clone()),
+        ];
+        verdict.evidence.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        verdict
     }
+
+    /// Of a Graph request without a readable reply, twice.
+    pub fn of_lost(action: &'static str) -> Self {
+        let mut verdict = Self::fixed(
+            "GRAPH_NO_REPLY",
+            "Graph gave no reply to the request, not even to its repetition",
+            "check the way to graph.facebook.com: DNS, proxy, firewall",
+        );
+        verdict.evidence.push(("action", action.to_owned()));
+        verdict
+    }
+
     /// Of an error in a webhook.
-    pub fn of_meta(_error: &MetaError) -> Self {
-        todo!()
+    pub fn of_meta(error: &MetaError) -> Self {
+        let mut verdict = Self::of_code(error.code).unwrap_or_else(|| {
+            Self::fixed("META_FAILED", "Meta says that the call failed", "see the call log of the number in WhatsApp Manager")
+        });
+        if !error.details.is_empty() {
+            verdict.evidence.push(("details", error.details.clone()));
+        }
+        verdict
     }
+
     /// Of an SDP we cannot use.
-    pub fn of_sdp(_error: &SdpError) -> Self {
-        todo!()
+    pub fn of_sdp(error: &SdpError) -> Self {
+        use crate::sdp::SdpErrorKind as Kind;
+        let code = match error.kind {
+            Kind::NoOpus => "CODEC_REFUSED",
+            Kind::NoCandidate => "SDP_NO_CANDIDATE",
+            Kind::NoFingerprint | Kind::FingerprintHash | Kind::FingerprintValue => "SDP_NO_FINGERPRINT",
+            Kind::Sdes => "SDP_SDES",
+            _ => "SDP_REFUSED",
+        };
+        let place = error.line.map(|line| ("line", line.to_string()));
+        Self {
+            code: code.into(),
+            sentence: format!("Meta's session description cannot be used: {}", error.kind.what()).into(),
+            advice: error.kind.advice().into(),
+            evidence: place.into_iter().chain([("attribute", error.kind.attribute().to_owned())]).collect(),
+        }
     }
+
     /// Of a lack of room.
-    pub fn of_admit(_error: AdmitError) -> Self {
-        todo!()
+    pub fn of_admit(error: AdmitError) -> Self {
+        match error {
+            AdmitError::Calls => Self::fixed("FULL_CALLS", "every call slot is taken", "add a node, or raise calls_max_per_shard"),
+            AdmitError::Handshakes => Self::fixed(
+                "FULL_HANDSHAKES",
+                "too many calls are being set up at this moment",
+                "add a node, or raise handshakes_max if the CPU has room",
+            ),
+            AdmitError::Ports => Self::fixed(
+                "FULL_PORTS",
+                "no media port is free, or the system refused to bind one",
+                "widen the port range, and see ip_local_reserved_ports and the limit of open files",
+            ),
+            AdmitError::Draining => Self::fixed("DRAINING", "this node is draining and takes no new calls", "send calls to another node"),
+            AdmitError::Mailbox => {
+                Self::fixed("FULL_MAILBOX", "the media thread is too busy to be told of the call", "lower the load of this node")
+            }
+            AdmitError::NoSuchCall => {
+                Self::fixed("INTERNAL_FAULT", "the media call was gone before its set-up ended", "report it: this is a bug of ours")
+            }
+        }
     }
+
     /// Of a call that could not be set up.
-    pub fn of_setup(_error: &SetupError) -> Self {
-        todo!()
+    pub fn of_setup(error: &SetupError) -> Self {
+        let (code, sentence, what) = match error {
+            SetupError::Misuse(what) => ("INTERNAL_FAULT", "the engine was used wrongly", what),
+            SetupError::PeerIncompatible(what) => ("PEER_INCOMPATIBLE", "Meta's parameters cannot work with ours", what),
+            SetupError::Library(what) => ("LIBRARY_FAILED", "the TLS or codec library refused to start", what),
+        };
+        let mut verdict = Self::fixed(code, sentence, "report it with the evidence");
+        verdict.evidence.push(("what", (*what).to_owned()));
+        verdict
+    }
+
+    /// One that needs no evidence.
+    pub(crate) const fn fixed(code: &'static str, sentence: &'static str, advice: &'static str) -> Self {
+        Self { code: Cow::Borrowed(code), sentence: Cow::Borrowed(sentence), advice: Cow::Borrowed(advice), evidence: Vec::new() }
+    }
+
+    /// Of a number of Meta; `None` for 0.
+    fn of_code(number: u32) -> Option<Self> {
+        if number == 0 {
+            return None;
+        }
+        let (sentence, advice) = match code::lookup(number) {
+            Some(row) => (row.meaning, row.advice),
+            None => ("Meta gave an error number that we do not know", "see the details and Meta's list of error codes"),
+        };
+        Some(Self { code: format!("META_{number}").into(), ..Self::fixed("", sentence, advice) })
+    }
+}
+
+impl fmt::Display for Verdict {
+    /// Code, sentence and advice on one line; the evidence stays out of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.sentence)?;
+        if self.advice.is_empty() { Ok(()) } else { write!(f, "; {}", self.advice) }
+    }
+}
+
+/// No check was answered for good: the evidence tells which of the usual causes it is.
+fn of_ice_timeout(evidence: &Evidence) -> Verdict {
+    match (evidence.checks_sent, evidence.checks_answered, evidence.local_candidates_private) {
+        (Some(0), ..) => Verdict::fixed(
+            "ICE_NO_CHECKS",
+            "no connectivity check could be sent at all",
+            "check that the host has a route for the address family of Meta's candidates",
+        ),
+        (_, Some(0) | None, Some(true)) => Verdict::fixed(
+            "ICE_NO_RESPONSE_PRIVATE_CANDIDATE",
+            "no connectivity check was answered, and our SDP named private addresses only",
+            "configure public_addresses, and let UDP of the media ports through the firewall",
+        ),
+        (_, Some(1..), _) => Verdict::fixed(
+            "ICE_UNSTABLE",
+            "connectivity checks were answered, but none was good enough to nominate",
+            "look for packet loss or a NAT that changes ports between us and the relay",
+        ),
+        _ => {
+            let (sentence, advice) = end_row(EndReason::IceTimeout);
+            Verdict::fixed(EndReason::IceTimeout.code(), sentence, advice)
+        }
+    }
+}
+
+/// Sentence and advice of each end reason.
+const fn end_row(reason: EndReason) -> (&'static str, &'static str) {
+    match reason {
+        EndReason::HangUp => ("the call was hung up", ""),
+        EndReason::Cancelled => ("the call was given up before it was accepted", ""),
+        EndReason::IceTimeout => (
+            "no connectivity check to Meta's relay was answered",
+            "let UDP out to and in from the relay (ports 3478, 3480, 3482, 3484, 40012 today), and check that pre_accept reached Meta in time",
+        ),
+        EndReason::IceNominationFailed => (
+            "the path to the relay worked and then broke before it was nominated",
+            "look for packet loss, or for a firewall that closes the port again",
+        ),
+        EndReason::IceRoleConflict => (
+            "Meta's relay kept claiming the controlling role although it said ice-lite",
+            "report it with the SDP's session part: Meta's side is odd",
+        ),
+        EndReason::IceNoCandidates => {
+            ("Meta's SDP named no address that we may use", "check that IPv4 is configured, and allow_loopback in tests")
+        }
+        EndReason::ConsentLost => ("the path to Meta's relay died during the call", "look at the network between this host and the relay"),
+        EndReason::DtlsTimeout => (
+            "the path stood, but the DTLS handshake was never finished",
+            "check that Meta took our SDP (pre_accept or accept answered 200), and that datagrams of 1200 bytes pass",
+        ),
+        EndReason::DtlsAlert(_) => {
+            ("Meta ended the DTLS connection with an alert", "the alert names the cause; bad_certificate points at a wrong fingerprint")
+        }
+        EndReason::FingerprintMismatch => (
+            "the certificate is not the one that Meta's SDP announced",
+            "check that webhook and media belong to the same call; if they do, someone is in the middle",
+        ),
+        EndReason::NoSrtpProfile => ("Meta chose none of the SRTP profiles we offered", "offer AES128_CM_SHA1_80 in srtp.profiles"),
+        EndReason::DtlsFailed => ("the TLS library refused the handshake", "report it with the flight recorder of the call"),
+        EndReason::PeerClosed => ("Meta closed the media connection without a terminate webhook so far", ""),
+        EndReason::NoEgress => ("we sent no media for 20 s after the start", "report it: the engine must send silence by itself"),
+        EndReason::NoIngress => {
+            ("nothing came from Meta for 30 s", "the user's network is the likely cause; check the firewall if it happens often")
+        }
+        EndReason::InternalFault => ("the engine failed", "report it with the log: this is a bug of ours"),
+    }
+}
+
+/// RFC 5246 section 7.2, as far as it is likely.
+const fn alert_name(description: u8) -> Option<&'static str> {
+    Some(match description {
+        0 => "close_notify",
+        10 => "unexpected_message",
+        20 => "bad_record_mac",
+        40 => "handshake_failure",
+        42 => "bad_certificate",
+        43 => "unsupported_certificate",
+        46 => "certificate_unknown",
+        47 => "illegal_parameter",
+        48 => "unknown_ca",
+        50 => "decode_error",
+        51 => "decrypt_error",
+        70 => "protocol_version",
+        71 => "insufficient_security",
+        80 => "internal_error",
+        90 => "user_canceled",
+        110 => "unsupported_extension",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REASONS: &[EndReason] = &[
+        EndReason::HangUp,
+        EndReason::Cancelled,
+        EndReason::IceTimeout,
+        EndReason::IceNominationFailed,
+        EndReason::IceRoleConflict,
+        EndReason::IceNoCandidates,
+        EndReason::ConsentLost,
+        EndReason::DtlsTimeout,
+        EndReason::DtlsAlert(42),
+        EndReason::FingerprintMismatch,
+        EndReason::NoSrtpProfile,
+        EndReason::DtlsFailed,
+        EndReason::PeerClosed,
+        EndReason::NoEgress,
+        EndReason::NoIngress,
+        EndReason::InternalFault,
+    ];
+
+    #[test]
+    fn every_end_reason_has_its_own_code_and_sentence() {
+        let verdicts: Vec<_> = REASONS.iter().map(|&reason| Verdict::of_end(reason, &Evidence::default())).collect();
+        for (verdict, reason) in verdicts.iter().zip(REASONS) {
+            assert_eq!(verdict.code, reason.code());
+            assert!(verdict.sentence.len() > 10 && verdict.code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'));
+            assert!(verdicts.iter().filter(|v| v.sentence == verdict.sentence).count() == 1, "{verdict}");
+        }
+    }
+
+    #[test]
+    fn evidence_sharpens_an_ice_timeout() {
+        let of = |sent, answered, private| {
+            let evidence =
+                Evidence { checks_sent: sent, checks_answered: answered, local_candidates_private: private, ..Evidence::default() };
+            Verdict::of_end(EndReason::IceTimeout, &evidence).code
+        };
+        assert_eq!(of(Some(9), Some(0), Some(true)), "ICE_NO_RESPONSE_PRIVATE_CANDIDATE");
+        assert_eq!(of(Some(9), Some(0), Some(false)), "ICE_TIMEOUT");
+        assert_eq!(of(Some(9), Some(3), Some(true)), "ICE_UNSTABLE");
+        assert_eq!(of(Some(0), Some(0), None), "ICE_NO_CHECKS");
+        let alert = Verdict::of_end(EndReason::DtlsAlert(42), &Evidence { packets_out: Some(0), ..Evidence::default() });
+        assert_eq!(alert.evidence, [("alert", "bad_certificate".to_owned()), ("packets_out", "0".to_owned())]);
+    }
+
+    #[test]
+    fn meta_numbers_become_codes() {
+        let error = GraphError { http_status: 401, code: 138_006, fbtrace_id: Some("AbC".into()), ..GraphError::default() };
+        let verdict = Verdict::of_graph("connect", &error);
+        assert_eq!(verdict.code, "META_138006");
+        assert!(verdict.evidence.contains(&("fbtrace_id", "AbC".to_owned())));
+        assert_eq!(Verdict::of_graph("accept", &GraphError { http_status: 429, ..GraphError::default() }).code, "GRAPH_RATE_LIMIT");
+        assert_eq!(Verdict::of_meta(&MetaError { code: 138_021, details: String::new() }).code, "META_138021");
+        assert_eq!(Verdict::of_meta(&MetaError { code: 0, details: "x".into() }).code, "META_FAILED");
+        let sdp = crate::sdp::read_offer("v=0\r\n").expect_err("refused");
+        assert_eq!(Verdict::of_sdp(&sdp).code, "SDP_REFUSED");
     }
 }

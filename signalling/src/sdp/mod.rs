@@ -8,7 +8,7 @@ mod error;
 mod lines;
 mod read;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
 pub use error::{SdpError, SdpErrorKind, SdpWarning, SdpWarningKind};

@@ -1,5 +1,7 @@
 //! Signalling of calls without any input or output: what Meta and the engine said goes in, what to do comes out.
 
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use contract::{CallKey, CallState, CallView, Command, Dial, Effect, Ending, EngineEvent, Input, Notice, RequestId, SessionConfig};
@@ -9,5 +11,8 @@ pub use types::{
     TerminateStatus, Wacid,
 };
 
+mod call;
 mod contract;
+mod inbound;
+mod outbound;
 mod registry;
