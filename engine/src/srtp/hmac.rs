@@ -41,17 +41,22 @@ impl HmacSha1 {
         let (blocks, rest) = data.as_chunks::<BLOCK_BYTES>();
         compress(&mut state, blocks);
 
-        // 63 + 4 bytes, the end mark and 8 bytes of length fit into two blocks.
-        let mut tail = [[0; BLOCK_BYTES]; 2];
+        // 63 + 4 bytes, the end mark and 8 bytes of length fit into two blocks. In front of them is room to copy the last 64 bytes of
+        // the packet at once, those in `rest` landing where they belong: a copy of known length is four moves and no call.
+        let mut tail = [[0; BLOCK_BYTES]; 3];
         let flat = tail.as_flattened_mut();
+        match data.last_chunk::<BLOCK_BYTES>() {
+            Some(last) => flat[rest.len()..][..BLOCK_BYTES].copy_from_slice(last),
+            None => flat[BLOCK_BYTES..][..rest.len()].copy_from_slice(rest),
+        }
+        let flat = &mut flat[BLOCK_BYTES..];
         let end = rest.len() + suffix.len();
-        flat[..rest.len()].copy_from_slice(rest);
         flat[rest.len()..end].copy_from_slice(suffix);
         flat[end] = 0x80;
         let tail_blocks = if end < BLOCK_BYTES - 8 { 1 } else { 2 };
         let bits = ((BLOCK_BYTES + data.len() + suffix.len()) as u64) << 3;
         flat[tail_blocks * BLOCK_BYTES - 8..tail_blocks * BLOCK_BYTES].copy_from_slice(&bits.to_be_bytes());
-        compress(&mut state, &tail[..tail_blocks]);
+        compress(&mut state, &tail[1..=tail_blocks]);
 
         let mut last = [0; BLOCK_BYTES];
         last[..20].copy_from_slice(&big_endian(state));

@@ -22,6 +22,8 @@ mod layout;
 mod portable;
 mod replay;
 mod session;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 mod sources;
 #[cfg(test)]
 mod tests;
