@@ -1,2 +1,91 @@
-//! skeleton
-fn main() {}
+//! `cargo interop -- NAME`: runs a foreign judge against the engine. Never part of `cargo test`.
+//!
+//! Decides: which judge runs, and that what it needs is installed first. Refuses: judging; each judge is a file of its own and an entry in
+//! [`JUDGES`]. A judge whose library must be compiled in is a cargo feature of the same name: the runner then starts itself again with it.
+//!
+//! Exit code: 0 when the judge found no difference, 1 when it found one, 2 when it could not be run.
+
+mod install;
+#[cfg(feature = "libsrtp")]
+mod libsrtp;
+
+use std::process::{Command, ExitCode};
+
+/// Why a judge gave no verdict: what happened, and what to do about it.
+type Failure = String;
+
+/// Gets the remaining arguments; `Ok(true)` if no difference was found.
+type Run = fn(&[String]) -> Result<bool, Failure>;
+
+/// A foreign implementation that judges ours.
+struct Judge {
+    name: &'static str,
+    /// What is compared with what, in one line.
+    question: &'static str,
+    /// Debian packages without which it cannot be built or run.
+    packages: &'static [&'static str],
+    /// `None`: this binary was built without it.
+    run: Option<Run>,
+}
+
+const JUDGES: &[Judge] = &[Judge {
+    name: "libsrtp",
+    question: "does libsrtp protect and open the same packets, byte for byte, and drop the same ones?",
+    packages: &["libclang-dev", "gcc", "g++", "make", "cmake", "pkg-config", "libc6-dev"],
+    #[cfg(feature = "libsrtp")]
+    run: Some(libsrtp::run),
+    #[cfg(not(feature = "libsrtp"))]
+    run: None,
+}];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("list") => {
+            for judge in JUDGES {
+                println!("{:<10} {}", judge.name, judge.question);
+            }
+            Ok(true)
+        }
+        Some("all") => {
+            // Every judge runs, even after one that failed.
+            let outcomes: Vec<_> = JUDGES.iter().map(|judge| run(judge, &[])).collect();
+            outcomes.into_iter().try_fold(true, |all, one| Ok(all & one?))
+        }
+        Some(name) => match JUDGES.iter().find(|judge| judge.name == name) {
+            Some(judge) => run(judge, &arguments[1..]),
+            None => Err(format!("there is no judge called {name:?}; `cargo interop -- list` shows them")),
+        },
+        None => Err("which judge? `cargo interop -- list` shows them, `cargo interop -- all` runs them".to_owned()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("interop: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(judge: &Judge, arguments: &[String]) -> Result<bool, Failure> {
+    if let Some(run) = judge.run {
+        println!("== {}: {}", judge.name, judge.question);
+        return run(arguments);
+    }
+    install::packages(judge.name, judge.packages)?;
+    // The same profile as this binary's, so that nothing is built twice.
+    let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+    let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args(["run", "--package", "tipring-interop", "--features", judge.name])
+        .args(profile)
+        .args(["--", judge.name])
+        .args(arguments)
+        .status()
+        .map_err(|e| format!("cannot start cargo to build the judge {}: {e}", judge.name))?;
+    match status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(format!("the judge {} could not be built or run ({status}); the reason is above", judge.name)),
+    }
+}
