@@ -1,4 +1,4 @@
-//! A foreign judge for the DTLS client: OpenSSL's own `s_server` over real sockets on 127.0.0.1, with losses in both directions.
+//! A foreign judge for both DTLS roles: OpenSSL's own `s_server` and `s_client` over real sockets on 127.0.0.1, with losses.
 //!
 //! Where the `openssl` command is missing, a server made directly with the `openssl` crate judges instead (and says so): it shares the TLS
 //! library with the engine, but neither its gate nor its timers.
@@ -103,6 +103,66 @@ fn a_server_without_srtp_is_named() {
     assert_eq!(run.end(), EndReason::NoSrtpProfile);
 }
 
+//= rfc6347#section-4.2.4 type=test
+#[test]
+fn openssl_as_client_reaches_our_server_role() {
+    if !has_openssl_command() {
+        return;
+    }
+    // Our flights are 4 and 6; s_client repeats its own with a timer of one second, and our lost last one is answered again.
+    for lost in [vec![], vec![0], vec![1]] {
+        let (leaf, key) = server_identity();
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a local port");
+        let port = socket.local_addr().expect("an address").port();
+        let connect = format!("127.0.0.1:{port}");
+        let mut client = CommandJudge::start(&leaf, &key, port, &["s_client", "-connect", &connect, "-mtu", "1200"], true);
+        let context =
+            DtlsContext::new(DtlsConfig::default(), Certificate::generate(UNIX_TIME_S).expect("a certificate")).expect("a context");
+        let expected = Fingerprint::of_der(&leaf.to_der().expect("DER"));
+        let mut now = Time::ZERO;
+        let mut dtls = Dtls::new(&context, DtlsRole::Server, &[expected], Span::from_millis(1), now).expect("a server");
+        let (mut sent, mut keying, mut datagram) = (vec![], None, [0u8; 2_048]);
+        let mut peer = None;
+        let (mut profile, mut material) = (None, None);
+        while keying.is_none() || material.is_none() {
+            // In slices of ten milliseconds, so that the judge's words are heard too.
+            socket.set_read_timeout(Some(Duration::from_millis(10))).expect("a timeout");
+            match socket.recv_from(&mut datagram) {
+                Ok((len, from)) => {
+                    peer = Some(from);
+                    let _ = dtls.handle_datagram(&datagram[..len], now);
+                }
+                Err(_) => now += Span::from_millis(10),
+            }
+            if dtls.poll_timeout().is_some_and(|at| at <= now) {
+                dtls.handle_timeout(now);
+            }
+            while let Some(len) = dtls.poll_transmit(&mut datagram) {
+                if !lost.contains(&sent.len()) {
+                    let _ = socket.send_to(&datagram[..len], peer.expect("nobody is answered before they wrote"));
+                }
+                sent.push(len);
+            }
+            match dtls.poll_event() {
+                Some(DtlsEvent::Connected(keys)) => keying = Some(keys),
+                Some(DtlsEvent::Failed(reason)) => panic!("ended: {reason:?}"),
+                None => {}
+            }
+            while let Ok(line) = client.lines.try_recv() {
+                profile = profile.or_else(|| line.split_once(PROFILE_LINE).map(|(_, name)| name.trim().to_owned()));
+                material = material.or_else(|| line.split_once(MATERIAL_LINE).map(|(_, hex)| unhex(hex.trim())));
+            }
+            assert!(now < Time::ZERO + Span::from_secs(20), "s_client never finished");
+        }
+        let keying = keying.expect("connected");
+        println!("s_client, lost {lost:?}: sent {sent:?}, profile {profile:?}");
+        let (key, salt) = (keying.profile.key_bytes(), keying.profile.salt_bytes());
+        let as_client: Vec<u8> =
+            [&keying.remote_key[..key], &keying.local_key[..key], &keying.remote_salt[..salt], &keying.local_salt[..salt]].concat();
+        assert_eq!(as_client[..], material.expect("keys")[..as_client.len()]);
+    }
+}
+
 /// One handshake with one server.
 struct Run {
     arguments: Vec<&'static str>,
@@ -179,7 +239,7 @@ impl Run {
         // Told to quit, s_server closes its socket first and its close_notify goes nowhere.
         let is_command_able = has_openssl_command() && !self.is_server_leaving;
         let mut server = if is_command_able {
-            Server::Command(CommandServer::start(&leaf, &key, &self.arguments, !self.is_srtp_off))
+            Server::Command(CommandJudge::serve(&leaf, &key, &self.arguments, !self.is_srtp_off))
         } else {
             Server::Crate(CrateServer::start(&leaf, &key, !self.is_srtp_off))
         };
@@ -281,11 +341,18 @@ fn has_openssl_command() -> bool {
     is_there
 }
 
+const PROFILE_LINE: &str = "SRTP Extension negotiated, profile=";
+const MATERIAL_LINE: &str = "Keying material: ";
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex")).collect()
+}
+
 const SRTP_PROFILES: &str = "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80";
 
 /// The judge, one handshake long.
 enum Server {
-    Command(CommandServer),
+    Command(CommandJudge),
     Crate(CrateServer),
 }
 
@@ -314,32 +381,36 @@ impl Server {
     }
 }
 
-/// `openssl s_server`, stopped when dropped.
-struct CommandServer {
+/// `openssl s_server` or `s_client`, stopped when dropped.
+struct CommandJudge {
     child: Child,
-    /// Held open: at its end s_server leaves.
+    /// Held open: at its end the command leaves.
     _stdin: ChildStdin,
     lines: Receiver<String>,
     port: u16,
     directory: PathBuf,
 }
 
-impl CommandServer {
-    fn start(leaf: &X509, key: &PKey<Private>, arguments: &[&str], is_srtp_on: bool) -> Self {
+impl CommandJudge {
+    fn serve(leaf: &X509, key: &PKey<Private>, arguments: &[&str], is_srtp_on: bool) -> Self {
         // The port is free for the moment between this line and the server's own bind.
         let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr()).expect("a free port").port();
+        let accept = format!("127.0.0.1:{port}");
+        let all = [&["s_server", "-4", "-accept", &accept, "-Verify", "1"], arguments].concat();
+        let mut server = Self::start(leaf, key, port, &all, is_srtp_on);
+        server.wait_for("ACCEPT");
+        server
+    }
+
+    fn start(leaf: &X509, key: &PKey<Private>, port: u16, arguments: &[&str], is_srtp_on: bool) -> Self {
         let directory = std::env::temp_dir().join(format!("tipring-judge-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory for the certificate");
         let (leaf_path, key_path) = (directory.join("leaf.pem"), directory.join("key.pem"));
         std::fs::write(&leaf_path, leaf.to_pem().expect("PEM")).expect("a file");
         std::fs::write(&key_path, key.private_key_to_pem_pkcs8().expect("PEM")).expect("a file");
         let mut command = Command::new("openssl");
-        command
-            .args(["s_server", "-dtls1_2", "-4", "-accept", &format!("127.0.0.1:{port}"), "-cert"])
-            .arg(&leaf_path)
-            .arg("-key")
-            .arg(&key_path);
-        command.args(["-Verify", "1", "-timeout", "-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", "60"]).args(arguments);
+        command.args(arguments).args(["-dtls1_2", "-timeout", "-cert"]).arg(&leaf_path).arg("-key").arg(&key_path);
+        command.args(["-keymatexport", "EXTRACTOR-dtls_srtp", "-keymatexportlen", "60"]);
         if is_srtp_on {
             command.args(["-use_srtp", SRTP_PROFILES]);
         }
@@ -348,9 +419,7 @@ impl CommandServer {
         let stdout = child.stdout.take().expect("piped");
         std::thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let _stdin = child.stdin.take().expect("piped");
-        let mut server = Self { child, _stdin, lines, port, directory };
-        server.wait_for("ACCEPT");
-        server
+        Self { child, _stdin, lines, port, directory }
     }
 
     fn wait_for(&mut self, what: &str) -> String {
@@ -363,14 +432,13 @@ impl CommandServer {
     }
 
     fn report(&mut self) -> ServerReport {
-        let profile = self.wait_for("SRTP Extension negotiated, profile=");
-        let material = self.wait_for("Keying material: ");
-        let material = (0..material.len() / 2).map(|i| u8::from_str_radix(&material[2 * i..2 * i + 2], 16).expect("hex")).collect();
+        let profile = self.wait_for(PROFILE_LINE);
+        let material = unhex(&self.wait_for(MATERIAL_LINE));
         ServerReport { profile, material }
     }
 }
 
-impl Drop for CommandServer {
+impl Drop for CommandJudge {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -40,14 +40,17 @@ struct Flying {
     bytes: Vec<u8>,
 }
 
-/// Client (0) and server (1) on a link of 5 ms each way; `fate` is asked with sender, how many that sender sent before, and the bytes.
+/// Decides over a datagram: its sender, how many that sender sent before, its bytes.
+type Judge<'a> = Box<dyn FnMut(usize, usize, &[u8]) -> Fate + 'a>;
+
+/// Client (0) and server (1) on a link of 5 ms each way.
 struct World<'a> {
     now: Time,
     ends: [Dtls; 2],
     flying: Vec<Flying>,
     sent: [usize; 2],
     order: usize,
-    fate: Box<dyn FnMut(usize, usize, &[u8]) -> Fate + 'a>,
+    fate: Judge<'a>,
     keying: [Option<Keying>; 2],
     failed: [Option<EndReason>; 2],
     /// When, by whom, how many bytes.
