@@ -189,8 +189,8 @@ fn configure(config: &DtlsConfig, certificate: &Certificate) -> Result<SslContex
     builder.set_private_key(&certificate.key)?;
     let profiles: Vec<&str> = config.profiles.iter().map(|&p| library_name(p)).collect();
     builder.set_tlsext_use_srtp(&profiles.join(":"))?;
-    // JUSTIFICATION: rust-openssl exposes neither; the default verification would build chains of self-signed certificates (about 90 us),
-    // and the default clock is the wall clock, which jumps and which tests cannot turn.
+    // JUSTIFICATION: rust-openssl exposes neither; the default verification would build and check chains of self-signed certificates
+    // for nothing, and the default clock is the wall clock, which jumps and which tests cannot turn.
     // SAFETY: `builder` owns a live SSL_CTX; both callbacks are functions with static lifetime and the signature the library documents.
     unsafe {
         let mode = ffi::SSL_VERIFY_PEER | ffi::SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
@@ -296,7 +296,7 @@ unsafe extern "C" fn verify_leaf(ssl: *mut ffi::SSL, out_alert: *mut u8) -> ffi:
     let (clock_s, accept, _) = AMBIENT.get();
     // JUSTIFICATION: a C callback that reads the certificate as the library holds it, without parsing it a second time.
     // SAFETY: `ssl` is live during the callback; the list and its first entry are checked for null and stay unchanged during it, so the
-    // slice is valid; `out_alert` is valid for one write.
+    // slice is valid.
     let is_right = unsafe {
         let list = ffi::SSL_get0_peer_certificates(ssl);
         let leaf = if list.is_null() { core::ptr::null_mut() } else { ffi::OPENSSL_sk_value(list.cast(), 0) };
@@ -310,7 +310,8 @@ unsafe extern "C" fn verify_leaf(ssl: *mut ffi::SSL, out_alert: *mut u8) -> ffi:
         return ffi::ssl_verify_result_t_ssl_verify_ok;
     }
     AMBIENT.set((clock_s, accept, true));
-    // SAFETY: see above.
+    // JUSTIFICATION: the callback's only way to choose the alert.
+    // SAFETY: the library passes a valid, exclusive pointer for the length of the call.
     unsafe { *out_alert = ALERT_BAD_CERTIFICATE };
     ffi::ssl_verify_result_t_ssl_verify_invalid
 }
