@@ -302,7 +302,12 @@ impl Config {
 
         let webhook_section = root.value("webhook").is_some();
         if number_count > 0 && !webhook_section {
-            r.fault("webhook", None, "is missing, but a [[number]] is configured", "add [webhook] with verify_token and app_secrets: calls arrive by webhook");
+            r.fault(
+                "webhook",
+                None,
+                "is missing, but a [[number]] is configured",
+                "add [webhook] with verify_token and app_secrets: calls arrive by webhook",
+            );
         }
         if number_count == 0 && webhook_section {
             r.fault("number", None, "is missing, but [webhook] is configured", "add a [[number]] with phone_number_id and access_token");
@@ -363,7 +368,12 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
     let public_addresses = s.addresses(r, "public_addresses");
     let span = s.span.clone();
     if let Some(ip) = addresses.iter().find(|a| a.is_loopback() && !allow_loopback) {
-        r.fault("engine.addresses", Some(&span), format!("{ip} cannot be reached by Meta"), "name an interface's address; or allow_loopback = true in tests");
+        r.fault(
+            "engine.addresses",
+            Some(&span),
+            format!("{ip} cannot be reached by Meta"),
+            "name an interface's address; or allow_loopback = true in tests",
+        );
     }
     if let Some(ip) = public_addresses.iter().find(|p| !addresses.is_empty() && !addresses.iter().any(|a| a.is_ipv4() == p.is_ipv4())) {
         r.fault(
@@ -378,7 +388,9 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
         let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse::<u16>().ok()?, b.trim().parse::<u16>().ok()?)));
         match parsed {
             Some((first, last)) if first >= 1_024 && first <= last => ports = first..=last,
-            _ => r.fault("engine.ports", Some(&span), "is not a range of UDP ports from 1024 to 65535", "write for example \"40000-49999\""),
+            _ => {
+                r.fault("engine.ports", Some(&span), "is not a range of UDP ports from 1024 to 65535", "write for example \"40000-49999\"")
+            }
         }
     }
     let mut profiles = default.profiles.clone();
@@ -386,11 +398,14 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
         profiles.clear();
         for (name, span) in names {
             match PROFILES.iter().find(|(n, _)| *n == name) {
-                Some((_, profile)) if profiles.contains(profile) => r.fault("engine.profiles", Some(&span), format!("{name} stands twice"), "remove one"),
+                Some((_, profile)) if profiles.contains(profile) => {
+                    r.fault("engine.profiles", Some(&span), format!("{name} stands twice"), "remove one")
+                }
                 Some((_, profile)) => profiles.push(*profile),
                 None => {
                     let known: Vec<_> = PROFILES.iter().map(|(n, _)| *n).collect();
-                    let fix = nearest(name, &known).map_or_else(|| format!("use {}", known.join(", ")), |n| format!("did you mean \"{n}\"?"));
+                    let fix =
+                        nearest(name, &known).map_or_else(|| format!("use {}", known.join(", ")), |n| format!("did you mean \"{n}\"?"));
                     r.fault("engine.profiles", Some(&span), "is not an SRTP profile", fix);
                 }
             }
@@ -431,7 +446,12 @@ fn read_graph(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> GraphConfig {
         match check_base_url(text) {
             Ok(url) => base_url = url,
             Err(what) => {
-                r.fault("graph.base_url", Some(&span), what, "leave it out for https://graph.facebook.com; http:// is for a simulator on 127.0.0.1 only");
+                r.fault(
+                    "graph.base_url",
+                    Some(&span),
+                    what,
+                    "leave it out for https://graph.facebook.com; http:// is for a simulator on 127.0.0.1 only",
+                );
             }
         }
     }
@@ -447,7 +467,12 @@ fn read_graph(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> GraphConfig {
         base_url,
         version,
         timeout: Duration::from_millis(s.integer(r, "timeout_ms", 100..=60_000, default.timeout.as_millis() as u64)),
-        connect_timeout: Duration::from_millis(s.integer(r, "connect_timeout_ms", 100..=60_000, default.connect_timeout.as_millis() as u64)),
+        connect_timeout: Duration::from_millis(s.integer(
+            r,
+            "connect_timeout_ms",
+            100..=60_000,
+            default.connect_timeout.as_millis() as u64,
+        )),
         in_flight_max: s.integer(r, "in_flight_max", 1..=10_000, default.in_flight_max as u64) as usize,
     };
     s.finish(r);
@@ -491,7 +516,12 @@ fn read_webhook(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<Webhoo
     if let Some((text, span)) = s.str(r, "path") {
         let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
         if !text.starts_with('/') || !plain || text.len() > 200 || RESERVED_PATHS.contains(&text) {
-            r.fault("webhook.path", Some(&span), "is not a usable path", "write for example \"/webhook\"; /livez, /readyz and /metrics are taken");
+            r.fault(
+                "webhook.path",
+                Some(&span),
+                "is not a usable path",
+                "write for example \"/webhook\"; /livez, /readyz and /metrics are taken",
+            );
         } else {
             path = text.to_owned();
         }
@@ -525,7 +555,12 @@ fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Op
     let phone_number_id = match s.str(r, "phone_number_id") {
         Some((id, _)) if !id.is_empty() && id.len() <= 32 && id.bytes().all(|b| b.is_ascii_digit()) => Some(id.to_owned()),
         Some((_, span)) => {
-            r.fault(s.path_of("phone_number_id"), Some(&span), "is not an id of Meta", "copy the Phone number ID (digits) from WhatsApp Manager, not the phone number");
+            r.fault(
+                s.path_of("phone_number_id"),
+                Some(&span),
+                "is not an id of Meta",
+                "copy the Phone number ID (digits) from WhatsApp Manager, not the phone number",
+            );
             None
         }
         None => {
@@ -558,7 +593,8 @@ fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) 
             BridgeKind::Echo
         }
         (Some((other, span)), _) => {
-            let fix = nearest(other, &BRIDGE_KINDS).map_or_else(|| format!("use one of {}", BRIDGE_KINDS.join(", ")), |k| format!("did you mean \"{k}\"?"));
+            let fix = nearest(other, &BRIDGE_KINDS)
+                .map_or_else(|| format!("use one of {}", BRIDGE_KINDS.join(", ")), |k| format!("did you mean \"{k}\"?"));
             r.fault(s.path_of("kind"), Some(&span), "is not a kind of bridge", fix);
             BridgeKind::Echo
         }

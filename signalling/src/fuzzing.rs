@@ -26,6 +26,36 @@ pub fn fuzz_sdp(data: &[u8]) {
     }
 }
 
+/// Reads any bytes as a webhook body; what is read is fed to the session machine, which must end every call once time has passed.
+#[cfg(feature = "daemon")]
+pub fn fuzz_webhook(data: &[u8]) {
+    use crate::session::{CallKey, Command, EngineEvent, Input, SessionConfig, Sessions};
+    use tipring_engine::time::{Span, Time};
+
+    let _ = crate::graph::json::read_reply(200, data);
+    let events = match crate::webhook::envelope::parse(data) {
+        Ok(events) => events,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let mut sessions = Sessions::new(SessionConfig { calls_max: 8, ..SessionConfig::default() });
+    let mut now = Time::ZERO;
+    for (index, event) in events.into_iter().enumerate() {
+        now += Span::from_millis(10);
+        sessions.handle(Input::Webhook(event), 1_795_300_000, now);
+        let call = CallKey(index as u64 + 1);
+        sessions.handle(Input::Engine { call, event: EngineEvent::LocalReady(Box::new(local())) }, 1_795_300_000, now);
+        sessions.handle(Input::Command { call, command: Command::Accept }, 1_795_300_000, now);
+        while sessions.poll_effect().is_some() {}
+    }
+    for _ in 0..1_000 {
+        let Some(at) = sessions.poll_timeout() else { break };
+        now = now.max(at);
+        sessions.handle(Input::Timeout, 1_795_300_000, now);
+        while sessions.poll_effect().is_some() {}
+    }
+    assert_eq!(sessions.calls().count(), 0, "without any reply every call ends by itself");
+}
+
 fn local() -> LocalParams {
     let address = core::net::SocketAddr::from(([203, 0, 113, 7], 40_000));
     LocalParams {
@@ -91,6 +121,30 @@ mod tests {
                 fuzz_sdp(seed);
             }
             fuzz_sdp(&mutate(seed, &mut state));
+        }
+    }
+
+    #[cfg(feature = "daemon")]
+    #[test]
+    fn webhooks_survive_golden_data_and_mutations() {
+        let mut seeds = texts("webhook", &["signature"], &["body"]);
+        let offer = serde_json::Value::from(String::from_utf8(texts("sdp", &["meta_samples"], &["sdp"]).swap_remove(0)).expect("text"));
+        seeds.push(
+            serde_json::json!({"entry": [{"changes": [{"field": "calls", "value": {"metadata": {"phone_number_id": "1"}, "calls": [
+                {"id": "wacid.A", "event": "connect", "session": {"sdp": offer, "sdp_type": "offer"}},
+                {"id": "wacid.B", "event": "connect", "session": {"sdp": offer, "sdp_type": "offer"}},
+                {"id": "wacid.A", "event": "terminate", "status": "FAILED", "errors": [{"code": 138021}]}],
+                "statuses": [{"id": "wacid.B", "type": "call", "status": "RINGING"}]}}]}]})
+            .to_string()
+            .into_bytes(),
+        );
+        let mut state = 0x5eed_0002_u64;
+        for round in 0..4_000 {
+            let seed = &seeds[round % seeds.len()];
+            if round < seeds.len() {
+                fuzz_webhook(seed);
+            }
+            fuzz_webhook(&mutate(seed, &mut state));
         }
     }
 }

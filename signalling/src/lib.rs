@@ -1,13 +1,13 @@
 //! Minimal signalling for WhatsApp Business calls.
 
-#[cfg(any(test, fuzzing))]
-pub mod fuzzing;
 #[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod control;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod graph;
 pub mod sdp;
 pub mod session;

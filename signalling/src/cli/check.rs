@@ -15,7 +15,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> ExitCode {
     match load(&args.config) {
         Ok(config) => {
-            println!("{}: fine: {} number(s), Direct mode {}", args.config.display(), config.numbers.len(), if config.direct.is_some() { "on" } else { "off" });
+            println!(
+                "{}: fine: {} number(s), Direct mode {}",
+                args.config.display(),
+                config.numbers.len(),
+                if config.direct.is_some() { "on" } else { "off" }
+            );
             ExitCode::SUCCESS
         }
         Err(faults) => {
@@ -28,7 +33,12 @@ pub(super) fn run(args: &Args) -> ExitCode {
 /// Reads a file and checks it with everything it names on disk.
 pub(super) fn load(path: &Path) -> Result<Config, Vec<Fault>> {
     let text = std::fs::read_to_string(path).map_err(|e| {
-        vec![Fault { path: String::new(), line: None, what: format!("cannot be read: {e}"), fix: "name an existing file with --config FILE".into() }]
+        vec![Fault {
+            path: String::new(),
+            line: None,
+            what: format!("cannot be read: {e}"),
+            fix: "name an existing file with --config FILE".into(),
+        }]
     })?;
     let config = Config::from_toml(&text, &ProcessSecrets)?;
     let faults = crate::shell::preflight(&config);

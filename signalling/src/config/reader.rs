@@ -106,7 +106,12 @@ impl<'t, 'i> Section<'t, 'i> {
         let path = self.path_of(key);
         let Some(value) = self.value(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
-            r.fault(&path, Some(&value.span()), "is not a list of tables", format!("write [[{path}]] with double brackets, once per entry"));
+            r.fault(
+                &path,
+                Some(&value.span()),
+                "is not a list of tables",
+                format!("write [[{path}]] with double brackets, once per entry"),
+            );
             return Vec::new();
         };
         let mut out = Vec::new();
@@ -131,7 +136,12 @@ impl<'t, 'i> Section<'t, 'i> {
         match value.get_ref().as_str() {
             Some(text) => Some((text, value.span())),
             None => {
-                r.fault(self.path_of(key), Some(&value.span()), format!("is a {}, not a string", value.get_ref().type_str()), "put it in double quotes");
+                r.fault(
+                    self.path_of(key),
+                    Some(&value.span()),
+                    format!("is a {}, not a string", value.get_ref().type_str()),
+                    "put it in double quotes",
+                );
                 None
             }
         }
@@ -140,7 +150,12 @@ impl<'t, 'i> Section<'t, 'i> {
     pub(super) fn bool(&mut self, r: &mut Reader<'_>, key: &'static str, default: bool) -> bool {
         let Some(value) = self.value(key) else { return default };
         value.get_ref().as_bool().unwrap_or_else(|| {
-            r.fault(self.path_of(key), Some(&value.span()), format!("is a {}, not true or false", value.get_ref().type_str()), "write true or false without quotes");
+            r.fault(
+                self.path_of(key),
+                Some(&value.span()),
+                format!("is a {}, not true or false", value.get_ref().type_str()),
+                "write true or false without quotes",
+            );
             default
         })
     }
@@ -162,14 +177,22 @@ impl<'t, 'i> Section<'t, 'i> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let numbers = value.get_ref().as_array().and_then(|a| a.iter().map(read_integer).collect::<Option<Vec<_>>>());
         numbers.filter(|a| a.iter().all(|&n| n <= max)).unwrap_or_else(|| {
-            r.fault(self.path_of(key), Some(&value.span()), format!("is not a list of numbers from 0 to {max}"), "write for example [2, 3]");
+            r.fault(
+                self.path_of(key),
+                Some(&value.span()),
+                format!("is not a list of numbers from 0 to {max}"),
+                "write for example [2, 3]",
+            );
             Vec::new()
         })
     }
 
     pub(super) fn strings(&mut self, r: &mut Reader<'_>, key: &'static str) -> Option<Vec<(&'t str, Range<usize>)>> {
         let value = self.value(key)?;
-        let strings = value.get_ref().as_array().and_then(|a| a.iter().map(|v| v.get_ref().as_str().map(|s| (s, v.span()))).collect::<Option<Vec<_>>>());
+        let strings = value
+            .get_ref()
+            .as_array()
+            .and_then(|a| a.iter().map(|v| v.get_ref().as_str().map(|s| (s, v.span()))).collect::<Option<Vec<_>>>());
         if strings.is_none() {
             r.fault(self.path_of(key), Some(&value.span()), "is not a list of strings", "write [\"...\", \"...\"]");
         }
@@ -179,7 +202,12 @@ impl<'t, 'i> Section<'t, 'i> {
     pub(super) fn socket(&mut self, r: &mut Reader<'_>, key: &'static str, default: SocketAddr) -> SocketAddr {
         let Some((text, span)) = self.str(r, key) else { return default };
         text.parse().unwrap_or_else(|_| {
-            r.fault(self.path_of(key), Some(&span), "is not an address and port", format!("write for example \"{default}\" or \"[::]:{}\"", default.port()));
+            r.fault(
+                self.path_of(key),
+                Some(&span),
+                "is not an address and port",
+                format!("write for example \"{default}\" or \"[::]:{}\"", default.port()),
+            );
             default
         })
     }

@@ -62,10 +62,16 @@ const SECRET_BYTES_MAX: usize = 4_096;
 pub(super) fn resolve(reference: &str, source: &dyn SecretSource) -> Result<Secret, (String, String)> {
     let text = if let Some(name) = reference.strip_prefix("env:") {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(("`env:` is not followed by the name of an environment variable".into(), "write for example \"env:WHATSAPP_TOKEN\"".into()));
+            return Err((
+                "`env:` is not followed by the name of an environment variable".into(),
+                "write for example \"env:WHATSAPP_TOKEN\"".into(),
+            ));
         }
         source.env(name).ok_or_else(|| {
-            (format!("the environment variable {name} is not set"), format!("set {name} in the environment of the daemon, or use \"file:PATH\""))
+            (
+                format!("the environment variable {name} is not set"),
+                format!("set {name} in the environment of the daemon, or use \"file:PATH\""),
+            )
         })?
     } else if let Some(path) = reference.strip_prefix("file:") {
         if path.is_empty() {

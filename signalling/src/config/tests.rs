@@ -7,7 +7,9 @@ struct Table;
 impl SecretSource for Table {
     fn env(&self, name: &str) -> Option<String> {
         match name {
-            "SET" | "WHATSAPP_TOKEN" | "WHATSAPP_VERIFY_TOKEN" | "WHATSAPP_APP_SECRET" | "TIPRING_DIRECT_TOKEN" => Some(format!("value-of-{name}")),
+            "SET" | "WHATSAPP_TOKEN" | "WHATSAPP_VERIFY_TOKEN" | "WHATSAPP_APP_SECRET" | "TIPRING_DIRECT_TOKEN" => {
+                Some(format!("value-of-{name}"))
+            }
             "EMPTY" => Some(String::new()),
             _ => None,
         }
@@ -78,7 +80,12 @@ fn every_fault_names_its_place_and_its_fix() {
         (MINIMAL.replace("file:secret.txt", "env:EMPTY"), "number[0].access_token", "is empty", "put the secret"),
         (MINIMAL.replace("file:secret.txt", "file:gone"), "number[0].access_token", "cannot be read", "create it"),
         (MINIMAL.replace("1047000000000", "+1 555 000 1111"), "number[0].phone_number_id", "not an id", "WhatsApp Manager"),
-        (with("\n[[number]]\nphone_number_id = \"1047000000000\"\naccess_token = \"env:SET\"\n"), "number[1].phone_number_id", "twice", "keep one"),
+        (
+            with("\n[[number]]\nphone_number_id = \"1047000000000\"\naccess_token = \"env:SET\"\n"),
+            "number[1].phone_number_id",
+            "twice",
+            "keep one",
+        ),
         (with("\n[http]\nlisten = \"0.0.0.0:80\"\n"), "http.listen", "plain HTTP", "behind_proxy"),
         (with("\n[http]\ntls_cert = \"a.pem\"\n"), "http.tls_key", "missing", "both"),
         (with("\n[http]\nlisten = 80\n"), "http.listen", "not a string", "quotes"),
@@ -88,7 +95,12 @@ fn every_fault_names_its_place_and_its_fix() {
         (with("\n[engine]\naddresses = [\"127.0.0.1\"]\n"), "engine.addresses", "cannot be reached", "allow_loopback"),
         (with("\n[engine]\naddresses = [\"0.0.0.0\"]\n"), "engine.addresses[0]", "cannot be advertised", "one interface"),
         (with("\n[engine]\naddresses = [\"10.0.0.1\", \"10.0.0.2\"]\n"), "engine.addresses[1]", "second address", "at most one"),
-        (with("\n[engine]\naddresses = [\"10.0.0.1\"]\npublic_addresses = [\"2001:db8::1\"]\n"), "engine.public_addresses", "no local address", "add that family"),
+        (
+            with("\n[engine]\naddresses = [\"10.0.0.1\"]\npublic_addresses = [\"2001:db8::1\"]\n"),
+            "engine.public_addresses",
+            "no local address",
+            "add that family",
+        ),
         (with("\n[engine]\nprofiles = [\"AES_CM_128\"]\n"), "engine.profiles", "not an SRTP profile", "did you mean \"AE"),
         (with("\n[engine]\nprofiles = []\n"), "engine.profiles", "no profile", "remove the key"),
         (with("\n[engine]\ncomplexity = 11\n"), "engine.complexity", "from 0 to 10", "default is 5"),
@@ -125,7 +137,9 @@ fn a_fault_stands_on_its_line() {
 
 #[test]
 fn every_fault_is_told_at_once() {
-    let faults = faults("[http]\nlisten = \"x\"\n[engine]\ncomplexity = 99\nports = \"1\"\n[graph]\nversion = \"x\"\n[log]\nfomat = \"json\"\n[direct]\n");
+    let faults = faults(
+        "[http]\nlisten = \"x\"\n[engine]\ncomplexity = 99\nports = \"1\"\n[graph]\nversion = \"x\"\n[log]\nfomat = \"json\"\n[direct]\n",
+    );
     let paths: Vec<_> = faults.iter().map(|f| f.path.as_str()).collect();
     for path in ["http.listen", "engine.complexity", "engine.ports", "graph.version", "log.fomat", "direct.token"] {
         assert!(paths.contains(&path), "{path} is not among {paths:?}");
@@ -137,7 +151,11 @@ fn neither_debug_nor_faults_show_a_secret() {
     let config = Config::from_toml(MINIMAL, &Table).unwrap();
     let shown = format!("{config:?}");
     assert!(!shown.contains("value-of-SET") && !shown.contains("from-file"), "{shown}");
-    for text in [MINIMAL.replace("file:secret.txt", "EAAGverysecret"), "[direct]\ntoken = EAAGverysecret\n".into(), "[direct]\ntoken = \"EAAGverysecret\n".into()] {
+    for text in [
+        MINIMAL.replace("file:secret.txt", "EAAGverysecret"),
+        "[direct]\ntoken = EAAGverysecret\n".into(),
+        "[direct]\ntoken = \"EAAGverysecret\n".into(),
+    ] {
         let told = faults(&text).iter().map(|f| format!("{f} {f:?}")).collect::<String>();
         assert!(!told.contains("EAAGverysecret"), "{told}");
     }
@@ -156,10 +174,42 @@ fn the_complete_example_of_the_documentation_is_read() {
     // The complete one names every key there is: a key of the reader that it lacks is not documented.
     let complete = blocks.iter().max_by_key(|b| b.len()).unwrap();
     for key in [
-        "listen", "tls_cert", "tls_key", "behind_proxy", "connections_max", "read_timeout_ms", "addresses", "public_addresses", "ports", "cores", "calls_max",
-        "handshakes_max", "allow_loopback", "profiles", "complexity", "drain_s", "base_url", "version", "timeout_ms", "connect_timeout_ms", "in_flight_max",
-        "path", "verify_token", "app_secrets", "queue_max", "phone_number_id", "access_token", "kind", "wav", "record", "token", "sessions_max", "directory",
-        "ogg", "format", "filter",
+        "listen",
+        "tls_cert",
+        "tls_key",
+        "behind_proxy",
+        "connections_max",
+        "read_timeout_ms",
+        "addresses",
+        "public_addresses",
+        "ports",
+        "cores",
+        "calls_max",
+        "handshakes_max",
+        "allow_loopback",
+        "profiles",
+        "complexity",
+        "drain_s",
+        "base_url",
+        "version",
+        "timeout_ms",
+        "connect_timeout_ms",
+        "in_flight_max",
+        "path",
+        "verify_token",
+        "app_secrets",
+        "queue_max",
+        "phone_number_id",
+        "access_token",
+        "kind",
+        "wav",
+        "record",
+        "token",
+        "sessions_max",
+        "directory",
+        "ogg",
+        "format",
+        "filter",
     ] {
         assert!(complete.contains(&format!("{key} = ")), "{key} is not in the complete example");
     }

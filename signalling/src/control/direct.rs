@@ -156,7 +156,12 @@ impl Direct {
             (_, ["v1", "sessions", _]) => Err(wrong_method("GET or DELETE")),
             (_, ["v1", "sessions", _, "answer"]) => Err(wrong_method("PUT")),
             (_, ["v1", "sessions", _, "gate"]) => Err(wrong_method("POST")),
-            _ => Err(Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path", "the paths start with /v1/sessions; see docs/DIRECT_MODE.md")),
+            _ => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "NOT_FOUND",
+                "no such path",
+                "the paths start with /v1/sessions; see docs/DIRECT_MODE.md",
+            )),
         }
     }
 
@@ -180,19 +185,43 @@ impl Direct {
         let gate_wanted = match gate {
             None | Some("hold") => false,
             Some("open") => true,
-            Some(_) => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_GATE", "gate is neither open nor hold", "send gate=hold (the default) or gate=open")),
+            Some(_) => {
+                return Err(Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "BAD_GATE",
+                    "gate is neither open nor hold",
+                    "send gate=hold (the default) or gate=open",
+                ));
+            }
         };
         let bridge = self.bridge(body.bridge.as_ref())?;
         let offer = match (body.role.as_deref(), &body.sdp) {
             (None | Some("answer"), Some(text)) => Some(sdp::read_offer(text).map_err(|e| bad_sdp(&e))?),
             (None | Some("offer"), None) => None,
             (Some("offer"), Some(_)) => {
-                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_ROLE", "role is offer, but an SDP was sent", "leave sdp out to have our offer, or leave role out to have your offer answered"));
+                return Err(Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "BAD_ROLE",
+                    "role is offer, but an SDP was sent",
+                    "leave sdp out to have our offer, or leave role out to have your offer answered",
+                ));
             }
             (Some("answer"), None) => {
-                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "SDP_MISSING", "role is answer, but there is no offer to answer", "send the offer as sdp"));
+                return Err(Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "SDP_MISSING",
+                    "role is answer, but there is no offer to answer",
+                    "send the offer as sdp",
+                ));
             }
-            (Some(_), _) => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_ROLE", "role is neither offer nor answer", "role says what we do: send \"offer\" without sdp, or leave it out")),
+            (Some(_), _) => {
+                return Err(Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "BAD_ROLE",
+                    "role is neither offer nor answer",
+                    "role says what we do: send \"offer\" without sdp, or leave it out",
+                ));
+            }
         };
         let (id, text) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
@@ -214,7 +243,12 @@ impl Direct {
         if table.by_id.len() >= self.config.sessions_max {
             let Some(oldest) = table.ended.pop_front() else {
                 self.metrics.call_refused();
-                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SESSIONS_FULL", "every session is taken", "DELETE sessions that are over, or raise direct.sessions_max"));
+                return Err(Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "SESSIONS_FULL",
+                    "every session is taken",
+                    "DELETE sessions that are over, or raise direct.sessions_max",
+                ));
             };
             table.by_id.remove(&oldest);
         }
@@ -248,13 +282,21 @@ impl Direct {
     async fn answer(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
         let Parsed { body, .. } = self.read(request).await?;
         let text = body.sdp.ok_or_else(|| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "SDP_MISSING", "there is no answer in the body", "send the answer as application/sdp, or as JSON with sdp")
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "SDP_MISSING",
+                "there is no answer in the body",
+                "send the answer as application/sdp, or as JSON with sdp",
+            )
         })?;
         let remote = sdp::read_answer(&text).map_err(|e| bad_sdp(&e))?;
         let mut table = self.lock();
         let session = find(&mut table, id)?;
         if session.state != State::WaitingAnswer {
-            return Err(wrong_state(session.state, "an answer is taken once, and only for a session that made an offer; there is no renegotiation"));
+            return Err(wrong_state(
+                session.state,
+                "an answer is taken once, and only for a session that made an offer; there is no renegotiation",
+            ));
         }
         self.engine.set_remote(session.call, remote.params).map_err(|e| self.refused(e))?;
         session.state = State::Connecting;
@@ -344,7 +386,9 @@ impl Direct {
         match event {
             CallEvent::MediaReady => {
                 session.state = State::MediaReady;
-                if session.gate_wanted && let Err(e) = self.engine.open_gate(call) {
+                if session.gate_wanted
+                    && let Err(e) = self.engine.open_gate(call)
+                {
                     tracing::warn!(session = %id, error = %e, "the gate did not open");
                 }
             }
@@ -369,13 +413,20 @@ impl Direct {
         }
         match content_type.as_str() {
             "application/sdp" => {
-                let text = String::from_utf8(body.bytes.to_vec()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "BAD_SDP_TEXT", "the SDP is not UTF-8", "send the SDP as it is, unencoded"))?;
+                let text = String::from_utf8(body.bytes.to_vec()).map_err(|_| {
+                    Problem::new(StatusCode::BAD_REQUEST, "BAD_SDP_TEXT", "the SDP is not UTF-8", "send the SDP as it is, unencoded")
+                })?;
                 Ok(Parsed { body: SessionBody { sdp: Some(text), ..SessionBody::default() }, as_sdp: true })
             }
             "application/json" => match serde_json::from_slice(&body.bytes) {
                 Ok(parsed) => Ok(Parsed { body: parsed, as_sdp: wants_sdp }),
                 // The message of the parser quotes field names and positions, never values of ours.
-                Err(e) => Err(Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", e.to_string(), "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string")),
+                Err(e) => Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "BAD_JSON",
+                    e.to_string(),
+                    "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string",
+                )),
             },
             _ => Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -394,7 +445,9 @@ impl Direct {
             ("echo", _) => BridgeKind::Echo,
             ("play", Some(path)) => BridgeKind::Play(path.clone()),
             ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path.clone()),
-            ("play" | "play_then_echo", None) => return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files"),
+            ("play" | "play_then_echo", None) => {
+                return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files");
+            }
             _ => return refuse("there is no such kind of bridge".into(), "use echo, play or play_then_echo"),
         };
         if wanted.record && !self.records {
@@ -422,7 +475,12 @@ impl Direct {
             CommandError::Setup(e) => {
                 self.metrics.call_refused();
                 let verdict = Verdict::of_setup(&e);
-                Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code: verdict.code, detail: verdict.sentence.into_owned(), hint: verdict.advice }
+                Problem {
+                    status: StatusCode::UNPROCESSABLE_ENTITY,
+                    code: verdict.code,
+                    detail: verdict.sentence.into_owned(),
+                    hint: verdict.advice,
+                }
             }
         }
     }
@@ -435,7 +493,12 @@ impl Direct {
 
 fn find<'t>(table: &'t mut Table, id: &str) -> Result<&'t mut Session, Problem> {
     table.by_id.get_mut(&SessionId(id.into())).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "NO_SUCH_SESSION", "there is no session of this id", "it was deleted, or made room for a newer one; open a new session")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "NO_SUCH_SESSION",
+            "there is no session of this id",
+            "it was deleted, or made room for a newer one; open a new session",
+        )
     })
 }
 
@@ -449,8 +512,15 @@ fn wrong_state(state: State, hint: &'static str) -> Problem {
 
 fn bad_body(error: BodyError) -> Problem {
     match error {
-        BodyError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is larger than 64 KiB", "an SDP of one audio stream has 1 to 4 KiB"),
-        BodyError::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "the body did not arrive in time", "send the body at once"),
+        BodyError::TooLarge => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BODY_TOO_LARGE",
+            "the body is larger than 64 KiB",
+            "an SDP of one audio stream has 1 to 4 KiB",
+        ),
+        BodyError::TooSlow => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "the body did not arrive in time", "send the body at once")
+        }
         BodyError::NoMemory => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", "too many bodies are being read", "try again"),
         BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST, "BODY_BROKEN", "the body broke off", "send it whole"),
     }
@@ -459,7 +529,12 @@ fn bad_body(error: BodyError) -> Problem {
 fn bad_sdp(error: &sdp::SdpError) -> Problem {
     let verdict = Verdict::of_sdp(error);
     let line = error.line.map(|l| format!(" (line {l})")).unwrap_or_default();
-    Problem { status: StatusCode::UNPROCESSABLE_ENTITY, code: verdict.code, detail: format!("{}{line}", verdict.sentence), hint: verdict.advice }
+    Problem {
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        code: verdict.code,
+        detail: format!("{}{line}", verdict.sentence),
+        hint: verdict.advice,
+    }
 }
 
 fn random_u64() -> u64 {

@@ -3,5 +3,5 @@
 mod direct;
 mod problem;
 
-pub use direct::SessionId;
 pub(crate) use direct::Direct;
+pub use direct::SessionId;

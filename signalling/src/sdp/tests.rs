@@ -1,3 +1,5 @@
+//! Golden descriptions, the rules of our answer, and the round trip.
+
 use core::net::SocketAddr;
 
 use proptest::prelude::*;

@@ -178,7 +178,12 @@ impl ControlTask {
     fn graph_reply(&mut self, reply: GraphReply) {
         self.in_flight -= 1;
         self.metrics.graph(reply.action, &reply.outcome);
-        self.watch.tell(DaemonEvent::GraphReply { call: reply.call, action: reply.action, outcome: reply.outcome.clone(), took: reply.took });
+        self.watch.tell(DaemonEvent::GraphReply {
+            call: reply.call,
+            action: reply.action,
+            outcome: reply.outcome.clone(),
+            took: reply.took,
+        });
         self.feed(Input::GraphReply { request: reply.request, outcome: reply.outcome });
     }
 

@@ -20,7 +20,8 @@ use crate::config::{Config, Fault};
 
 /// What a configuration names on disk and cannot be used: certificates and WAV files.
 pub fn preflight(config: &Config) -> Vec<Fault> {
-    let fault = |what: String| Fault { path: String::new(), line: None, what, fix: "correct the file, or the path in the configuration".into() };
+    let fault =
+        |what: String| Fault { path: String::new(), line: None, what, fix: "correct the file, or the path in the configuration".into() };
     let tls = config.http.tls.as_ref().and_then(|paths| tls::server_config(paths).err());
     let wavs = Bridges::load(config).err();
     tls.into_iter().chain(wavs).map(fault).collect()

@@ -112,7 +112,8 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             watch: watch_.clone(),
         });
-        let numbers: HashMap<Arc<str>, _> = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.bridge.clone())).collect();
+        let numbers: HashMap<Arc<str>, _> =
+            config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.bridge.clone())).collect();
         let task = ControlTask {
             sessions: Sessions::new(SessionConfig { auto_answer: true, calls_max, ..SessionConfig::default() }),
             engine: Arc::clone(&engine),
@@ -144,7 +145,8 @@ impl Daemon {
                 }
             }
         })?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("the runtime does not start: {e}"))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("the runtime does not start: {e}"))?;
         let control = spawn("tipring-control", move || {
             runtime.block_on(async move {
                 let (close, closed) = watch::channel(false);

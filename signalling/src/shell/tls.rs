@@ -22,7 +22,9 @@ pub(crate) fn server_config(paths: &TlsPaths) -> Result<Arc<rustls::ServerConfig
         return Err(format!("http.tls_cert: {cert} holds no certificate; it must hold the chain in PEM, leaf first"));
     }
     let key_der = PrivateKeyDer::from_pem_file(&paths.key).map_err(|_| {
-        format!("http.tls_key: {key} cannot be read as a PEM private key; check that it exists, is readable by the daemon and not encrypted")
+        format!(
+            "http.tls_key: {key} cannot be read as a PEM private key; check that it exists, is readable by the daemon and not encrypted"
+        )
     })?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

@@ -127,7 +127,13 @@ fn only_a_body_signed_by_a_known_app_is_taken() {
             ("truncated", format!("X-Hub-Signature-256: {}\r\n", &good[..good.len() - 1]), BODY, 401, WebhookResult::SignatureMalformed),
             ("empty header", "X-Hub-Signature-256: \r\n".into(), BODY, 401, WebhookResult::SignatureMalformed),
             ("not text", "X-Hub-Signature-256: sha256=\u{ff}\r\n".into(), BODY, 401, WebhookResult::SignatureMalformed),
-            ("old header only", format!("X-Hub-Signature: {}\r\n", good.replace("sha256", "sha1")), BODY, 401, WebhookResult::SignatureMissing),
+            (
+                "old header only",
+                format!("X-Hub-Signature: {}\r\n", good.replace("sha256", "sha1")),
+                BODY,
+                401,
+                WebhookResult::SignatureMissing,
+            ),
         ];
         for (name, headers, body, status, result) in rows {
             let (got, _) = send(&world, &request("POST", "/webhook", headers, body)).await;
@@ -156,7 +162,8 @@ fn three_mebibytes_are_taken_and_one_byte_more_is_not() {
         assert_eq!(send(&world, head_only).await.0, 413);
 
         // Chunked: the length shows only while reading.
-        let mut chunked = b"POST /webhook HTTP/1.1\r\nHost: h\r\nX-Hub-Signature-256: sha256=00\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let mut chunked =
+            b"POST /webhook HTTP/1.1\r\nHost: h\r\nX-Hub-Signature-256: sha256=00\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         chunked.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
         chunked.extend_from_slice(&body);
         let mut stream = TcpStream::connect(world.addr).await.unwrap();
@@ -294,7 +301,8 @@ fn tls_serves_the_configured_certificate() {
 #[test]
 fn a_key_of_another_certificate_is_refused_with_both_names() {
     let scratch = Scratch::new();
-    let (one, two) = (rcgen::generate_simple_self_signed(vec!["a".into()]).unwrap(), rcgen::generate_simple_self_signed(vec!["b".into()]).unwrap());
+    let (one, two) =
+        (rcgen::generate_simple_self_signed(vec!["a".into()]).unwrap(), rcgen::generate_simple_self_signed(vec!["b".into()]).unwrap());
     let paths = TlsPaths { cert: scratch.0.join("cert.pem"), key: scratch.0.join("key.pem") };
     std::fs::write(&paths.cert, one.cert.pem()).unwrap();
     std::fs::write(&paths.key, two.signing_key.serialize_pem()).unwrap();

@@ -1,3 +1,5 @@
+//! Envelopes as documented, as seen, and as nobody should send them.
+
 use serde_json::json;
 
 use super::*;
