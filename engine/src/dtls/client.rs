@@ -365,6 +365,14 @@ impl Dtls {
     }
 }
 
+#[cfg(test)]
+impl Dtls {
+    /// Sends an authenticated fatal alert, as a peer might.
+    pub(super) fn send_fatal(&mut self, description: u8) {
+        self.session.as_mut().expect("a live connection").send_fatal(description);
+    }
+}
+
 const MTU_BYTES_MIN: usize = 300;
 /// What every IPv4 path carries (576 bytes) less IP and UDP headers.
 const MTU_BYTES_FALLBACK: usize = 548;

@@ -178,6 +178,38 @@ fn close_notify_is_heard_both_ways() {
 }
 
 #[test]
+fn an_authenticated_alert_ends_with_its_number() {
+    let both = default_context();
+    for sender in 0..2 {
+        let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+        world.run();
+        world.ends[sender].send_fatal(80);
+        world.drain();
+        world.run();
+        assert_eq!(world.failed[1 - sender], Some(EndReason::DtlsAlert(80)));
+        assert!(!world.ends[1 - sender].is_connected());
+        assert_eq!(world.ends[1 - sender].stats().noted_alert, None, "proven, not noted");
+    }
+}
+
+#[test]
+fn a_replayed_datagram_of_a_live_connection_changes_nothing() {
+    let both = default_context();
+    let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+    world.run();
+    let log: Vec<_> = world.log.iter().map(|(_, from, bytes)| (1 - *from, bytes.clone())).collect();
+    let sent = world.sent;
+    for _ in 0..40 {
+        for (to, bytes) in &log {
+            let _ = world.ends[*to].handle_datagram(bytes, world.now);
+            world.drain();
+        }
+    }
+    world.assert_connected(GCM);
+    assert_eq!(world.sent, sent, "and nothing is answered: no reflection");
+}
+
+#[test]
 fn a_server_answers_a_repeated_last_flight_until_released() {
     let both = default_context();
     // Both first copies of the server's last flight are lost; the client repeats its own.
