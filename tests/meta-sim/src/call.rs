@@ -392,3 +392,6 @@ impl MetaCall {
 
 /// How long the line is watched after the end.
 const LINGER: Span = Span::from_millis(500);
+
+#[cfg(test)]
+mod tests;

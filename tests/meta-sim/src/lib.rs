@@ -5,13 +5,19 @@
 //! with signalling: of the engine it uses time, randomness, the SRTP transform and Opus, nothing of ICE, DTLS or the call.
 
 pub mod call;
+pub mod correlate;
 pub mod faults;
 pub mod graph;
 pub mod media;
+pub mod oracle;
 pub mod relay;
 pub mod sdp;
+pub mod shell;
 pub mod timeline;
 pub mod tls;
 pub mod user;
 pub mod webhooks;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;

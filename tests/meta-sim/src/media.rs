@@ -44,6 +44,7 @@ pub enum Sent {
 /// Both directions of the user's media.
 pub struct Media {
     params: StreamParams,
+    keying: Keying,
     sender: Sender,
     receiver: Receiver,
     encoder: Encoder,
@@ -79,7 +80,6 @@ impl Media {
         faults: &[Fault],
         rng: &mut dyn Entropy,
     ) -> Result<Self, String> {
-        let (key, salt) = (keying.profile.key_bytes(), keying.profile.salt_bytes());
         let settings = EncoderSettings {
             rate: SampleRate::Hz16000,
             application: Application::Voip,
@@ -92,8 +92,9 @@ impl Media {
         let wraps = faults.contains(&Fault::SeqWrap);
         Ok(Self {
             params,
-            sender: Sender::new(keying.profile, &keying.local_key[..key], &keying.local_salt[..salt]),
-            receiver: Receiver::new(keying.profile, &keying.remote_key[..key], &keying.remote_salt[..salt]),
+            keying: keying.clone(),
+            sender: Sender::from_keying(keying),
+            receiver: Receiver::from_keying(keying),
             encoder: Encoder::new(&settings).map_err(|e| format!("no Opus encoder: {e}"))?,
             decoder: Decoder::new(SampleRate::Hz16000).map_err(|e| format!("no Opus decoder: {e}"))?,
             script: script.clone(),
@@ -149,6 +150,7 @@ impl Media {
                 // As after a hand-over of the phone: nothing goes on from before.
                 self.changes_ssrc = false;
                 self.params.ssrc = !self.params.ssrc;
+                self.sender = Sender::from_keying(&self.keying);
                 self.seq = self.seq.wrapping_sub(500);
                 self.timestamp = self.timestamp.wrapping_add(1_000_000_000);
             }

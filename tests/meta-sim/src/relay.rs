@@ -428,6 +428,11 @@ impl Relay {
             tls.handle_timeout(now);
         }
         self.flush_tls(timeline, now);
+        if self.is_lost(now)
+            && let Some(media) = &mut self.media
+        {
+            media.stop();
+        }
         if let (Some(path), Some(media)) = (self.selected, self.media.as_mut()) {
             for sent in media.handle_timeout(now) {
                 match sent {
