@@ -92,14 +92,14 @@ impl Suite {
         match self {
             Self::Cm { keys, .. } => {
                 let keys = &keys[RTP];
-                keys.ctr.apply(&keys.iv(ssrc, index), &mut body[header_bytes..]);
+                keys.ctr.apply(keys.iv(ssrc, index), &mut body[header_bytes..]);
                 let digest = keys.mac.digest(body, &roc(index));
                 trailer.copy_from_slice(&digest[..trailer.len()]);
             }
             Self::Gcm { keys } => {
                 let keys = &keys[RTP];
                 let (header, text) = body.split_at_mut(header_bytes);
-                let tag = keys.aead.seal(&keys.nonce(ssrc, index), header, text);
+                let tag = keys.aead.seal(keys.nonce(ssrc, index), header, text);
                 trailer.copy_from_slice(&tag);
             }
         }
@@ -113,7 +113,7 @@ impl Suite {
             Self::Cm { keys, .. } => holds(&keys[RTP].mac.digest(body, &roc(index)), tag),
             Self::Gcm { keys } => {
                 let (header, text) = body.split_at(header_bytes);
-                holds(&keys[RTP].aead.tag(&keys[RTP].nonce(ssrc, index), header, text), tag)
+                holds(&keys[RTP].aead.tag(keys[RTP].nonce(ssrc, index), header, text), tag)
             }
         }
     }
@@ -122,8 +122,8 @@ impl Suite {
     #[inline]
     pub(super) fn decrypt_rtp(&self, text: &mut [u8], ssrc: u32, index: u64) {
         match self {
-            Self::Cm { keys, .. } => keys[RTP].ctr.apply(&keys[RTP].iv(ssrc, index), text),
-            Self::Gcm { keys } => keys[RTP].aead.apply(&keys[RTP].nonce(ssrc, index), text),
+            Self::Cm { keys, .. } => keys[RTP].ctr.apply(keys[RTP].iv(ssrc, index), text),
+            Self::Gcm { keys } => keys[RTP].aead.apply(keys[RTP].nonce(ssrc, index), text),
         }
     }
 
@@ -136,7 +136,7 @@ impl Suite {
         match self {
             Self::Cm { keys, .. } => {
                 let keys = &keys[RTCP];
-                keys.ctr.apply(&keys.iv(ssrc, u64::from(index)), &mut packet[RTCP_CLEAR_BYTES..body_bytes]);
+                keys.ctr.apply(keys.iv(ssrc, u64::from(index)), &mut packet[RTCP_CLEAR_BYTES..body_bytes]);
                 let (covered, tag) = packet.split_at_mut(body_bytes + RTCP_INDEX_BYTES);
                 covered[body_bytes..].copy_from_slice(&word);
                 tag.copy_from_slice(&keys.mac.digest(covered, &[])[..CM_RTCP_TAG_BYTES]);
@@ -145,7 +145,7 @@ impl Suite {
                 let keys = &keys[RTCP];
                 let aad = rtcp_aad(packet, word);
                 let (body, trailer) = packet.split_at_mut(body_bytes);
-                let tag = keys.aead.seal(&keys.nonce(ssrc, u64::from(index)), &aad, &mut body[RTCP_CLEAR_BYTES..]);
+                let tag = keys.aead.seal(keys.nonce(ssrc, u64::from(index)), &aad, &mut body[RTCP_CLEAR_BYTES..]);
                 trailer[..GCM_TAG_BYTES].copy_from_slice(&tag);
                 trailer[GCM_TAG_BYTES..].copy_from_slice(&word);
             }
@@ -176,7 +176,7 @@ impl Suite {
                 let (body, tag) = rest.split_at(rest.len() - GCM_TAG_BYTES);
                 let aad = rtcp_aad(body, [word[0], word[1], word[2], word[3]]);
                 let nonce = keys[RTCP].nonce(ssrc, u64::from(index));
-                holds(&keys[RTCP].aead.tag(&nonce, &aad, &body[RTCP_CLEAR_BYTES..]), tag)
+                holds(&keys[RTCP].aead.tag(nonce, &aad, &body[RTCP_CLEAR_BYTES..]), tag)
             }
         }
     }
@@ -184,8 +184,8 @@ impl Suite {
     /// Decrypts an RTCP compound whose tag holds; `text` is what lies between the first 8 bytes and the trailer.
     pub(super) fn decrypt_rtcp(&self, text: &mut [u8], ssrc: u32, index: u32) {
         match self {
-            Self::Cm { keys, .. } => keys[RTCP].ctr.apply(&keys[RTCP].iv(ssrc, u64::from(index)), text),
-            Self::Gcm { keys } => keys[RTCP].aead.apply(&keys[RTCP].nonce(ssrc, u64::from(index)), text),
+            Self::Cm { keys, .. } => keys[RTCP].ctr.apply(keys[RTCP].iv(ssrc, u64::from(index)), text),
+            Self::Gcm { keys } => keys[RTCP].aead.apply(keys[RTCP].nonce(ssrc, u64::from(index)), text),
         }
     }
 }
@@ -197,26 +197,25 @@ pub(super) struct CmKeys {
     ctr: Ctr,
     #[zeroize(skip)]
     mac: HmacSha1,
-    salt: [u8; 14],
+    /// Already in its place in the counter block, a big-endian number.
+    salt: u128,
 }
 
 impl CmKeys {
     fn new(master_key: &[u8], master_salt: &[u8], [encryption, authentication, salting]: [Label; 3], path: Path) -> Self {
         let mut key = Zeroizing::new([0; 16]);
         let mut mac_key = Zeroizing::new([0; 20]);
-        let mut salt = [0; 14];
+        let mut salt = Zeroizing::new([0; 16]);
         derive(master_key, master_salt, encryption, &mut key[..]);
         derive(master_key, master_salt, authentication, &mut mac_key[..]);
-        derive(master_key, master_salt, salting, &mut salt);
-        Self { ctr: Ctr::new(&key, path), mac: HmacSha1::new(&mac_key[..]), salt }
+        derive(master_key, master_salt, salting, &mut salt[..14]);
+        Self { ctr: Ctr::new(&key, path), mac: HmacSha1::new(&mac_key[..]), salt: u128::from_be_bytes(*salt) }
     }
 
     //= rfc3711#section-4.1.1  IV = (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16)
     #[inline]
-    fn iv(&self, ssrc: u32, index: u64) -> [u8; 16] {
-        let mut iv = [0; 16];
-        iv[..14].copy_from_slice(&self.salt);
-        (u128::from_be_bytes(iv) ^ u128::from(ssrc) << 64 ^ u128::from(index) << 16).to_be_bytes()
+    fn iv(&self, ssrc: u32, index: u64) -> u128 {
+        self.salt ^ u128::from(ssrc) << 64 ^ u128::from(index) << 16
     }
 }
 
@@ -225,29 +224,25 @@ impl CmKeys {
 pub(super) struct GcmKeys {
     #[zeroize(skip)]
     aead: Aead,
-    salt: [u8; 12],
+    /// Already in its place in the counter block, a big-endian number.
+    salt: u128,
 }
 
 impl GcmKeys {
     fn new(master_key: &[u8], master_salt: &[u8], [encryption, _, salting]: [Label; 3], path: Path) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         let key = &mut key[..master_key.len()];
-        let mut salt = [0; 12];
+        let mut salt = Zeroizing::new([0; 16]);
         derive(master_key, master_salt, encryption, key);
-        derive(master_key, master_salt, salting, &mut salt);
-        Self { aead: Aead::new(key, path), salt }
+        derive(master_key, master_salt, salting, &mut salt[..12]);
+        Self { aead: Aead::new(key, path), salt: u128::from_be_bytes(*salt) }
     }
 
     //= rfc7714#section-8.1  00 00 || SSRC || ROC || SEQ, XOR salt; section 9.1: 00 00 || SSRC || 00 00 || SRTCP index
     #[inline]
-    fn nonce(&self, ssrc: u32, index: u64) -> [u8; 12] {
-        let mut nonce = [0; 16];
-        nonce[4..].copy_from_slice(&self.salt);
+    fn nonce(&self, ssrc: u32, index: u64) -> u128 {
         // 48 bits either way: ROC and SEQ of SRTP, or 16 zero bits and the index of SRTCP.
-        let nonce = (u128::from_be_bytes(nonce) ^ u128::from(ssrc) << 48 ^ u128::from(index)).to_be_bytes();
-        let mut out = [0; 12];
-        out.copy_from_slice(&nonce[4..]);
-        out
+        self.salt ^ u128::from(ssrc) << 80 ^ u128::from(index) << 32
     }
 }
 
@@ -270,11 +265,11 @@ impl Ctr {
     }
 
     #[inline]
-    fn apply(&self, iv: &[u8; 16], data: &mut [u8]) {
+    fn apply(&self, iv: u128, data: &mut [u8]) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Simd(aes) => aes.apply(iv, data),
-            Self::Portable(aes) => portable::apply_ctr(&**aes, iv, data),
+            Self::Portable(aes) => portable::apply_ctr(&**aes, &iv.to_be_bytes(), data),
         }
     }
 }
@@ -307,7 +302,7 @@ impl Aead {
 
     /// Encrypts `text` and returns the tag over `aad` and the result.
     #[inline]
-    fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+    fn seal(&self, nonce: u128, aad: &[u8], text: &mut [u8]) -> [u8; 16] {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Simd128(gcm) => gcm.seal(nonce, aad, text),
@@ -321,28 +316,34 @@ impl Aead {
     }
 
     #[inline]
-    fn tag(&self, nonce: &[u8; 12], aad: &[u8], text: &[u8]) -> [u8; 16] {
+    fn tag(&self, nonce: u128, aad: &[u8], text: &[u8]) -> [u8; 16] {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Simd128(gcm) => gcm.tag(nonce, aad, text),
             #[cfg(target_arch = "x86_64")]
             Self::Simd256(gcm) => gcm.tag(nonce, aad, text),
-            Self::Portable128(gcm) => gcm.tag(nonce, aad, text),
-            Self::Portable256(gcm) => gcm.tag(nonce, aad, text),
+            Self::Portable128(gcm) => gcm.tag(&portable_nonce(nonce), aad, text),
+            Self::Portable256(gcm) => gcm.tag(&portable_nonce(nonce), aad, text),
         }
     }
 
     #[inline]
-    fn apply(&self, nonce: &[u8; 12], text: &mut [u8]) {
+    fn apply(&self, nonce: u128, text: &mut [u8]) {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Simd128(gcm) => gcm.apply(nonce, text),
             #[cfg(target_arch = "x86_64")]
             Self::Simd256(gcm) => gcm.apply(nonce, text),
-            Self::Portable128(gcm) => gcm.apply(nonce, text),
-            Self::Portable256(gcm) => gcm.apply(nonce, text),
+            Self::Portable128(gcm) => gcm.apply(&portable_nonce(nonce), text),
+            Self::Portable256(gcm) => gcm.apply(&portable_nonce(nonce), text),
         }
     }
+}
+
+/// The first 12 bytes of a counter block.
+#[inline]
+fn portable_nonce(nonce: u128) -> [u8; 12] {
+    *nonce.to_be_bytes().first_chunk().expect("16 bytes hold 12")
 }
 
 #[inline]

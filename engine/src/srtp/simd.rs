@@ -46,10 +46,10 @@ impl<const N: usize> Aes<N> {
         this
     }
 
-    /// XORs `data` with the key stream that starts at counter block `iv`. The counter is its low 32 bits.
+    /// XORs `data` with the key stream that starts at counter block `iv`, a big-endian number. The counter is its low 32 bits.
     #[inline]
-    pub(super) fn apply(&self, iv: &Block, data: &mut [u8]) {
-        // JUSTIFICATION: protect_rtp of 160 bytes with CM80 takes 231 ns against 265 ns on the portable path (EPYC Turin).
+    pub(super) fn apply(&self, iv: u128, data: &mut [u8]) {
+        // JUSTIFICATION: protect_rtp of 160 bytes with CM80 takes 219 ns against 265 ns on the portable path (EPYC Turin).
         // SAFETY: `new` found the features present, and there is no other way to make a `Self`.
         unsafe { apply(&self.round_keys, iv, data) }
     }
@@ -73,26 +73,26 @@ impl<const N: usize> Gcm<N> {
         this
     }
 
-    /// Encrypts `text` and returns the tag over `aad` and the result.
+    /// Encrypts `text` and returns the tag over `aad` and the result. `nonce` is the counter block with counter 0, a big-endian number.
     #[inline]
-    pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Block {
-        // JUSTIFICATION: protect_rtp of 160 bytes with AES-128-GCM takes 82 ns against 270 ns on the portable path (EPYC Turin).
+    pub(super) fn seal(&self, nonce: u128, aad: &[u8], text: &mut [u8]) -> Block {
+        // JUSTIFICATION: protect_rtp of 160 bytes with AES-128-GCM takes 78 ns against 265 ns on the portable path (EPYC Turin).
         // SAFETY: `Aes::new` found the features present.
         unsafe { seal(&self.aes.round_keys, &self.powers, nonce, aad, text) }
     }
 
     /// The tag over `aad` and the encrypted `text`.
     #[inline]
-    pub(super) fn tag(&self, nonce: &[u8; 12], aad: &[u8], text: &[u8]) -> Block {
-        // JUSTIFICATION: unprotect_rtp of 160 bytes with AES-128-GCM takes 104 ns against 300 ns on the portable path (EPYC Turin).
+    pub(super) fn tag(&self, nonce: u128, aad: &[u8], text: &[u8]) -> Block {
+        // JUSTIFICATION: unprotect_rtp of 160 bytes with AES-128-GCM takes 96 ns against 280 ns on the portable path (EPYC Turin).
         // SAFETY: `Aes::new` found the features present.
         unsafe { tag(&self.aes.round_keys, &self.powers, nonce, aad, text) }
     }
 
     /// XORs `text` with the key stream of `nonce`.
     #[inline]
-    pub(super) fn apply(&self, nonce: &[u8; 12], text: &mut [u8]) {
-        self.aes.apply(&counter_block(nonce, 2), text);
+    pub(super) fn apply(&self, nonce: u128, text: &mut [u8]) {
+        self.aes.apply(nonce | 2, text);
     }
 }
 
@@ -148,9 +148,9 @@ fn keystream<const N: usize, const LANES: usize>(round_keys: &[Block; N], iv: __
 
 #[inline]
 #[target_feature(enable = "aes,avx2")]
-fn apply<const N: usize>(round_keys: &[Block; N], iv: &Block, data: &mut [u8]) {
-    let mut counter = u32::from_be_bytes([iv[12], iv[13], iv[14], iv[15]]);
-    let iv = load(iv);
+fn apply<const N: usize>(round_keys: &[Block; N], iv: u128, data: &mut [u8]) {
+    let mut counter = iv as u32;
+    let iv = counter_block(iv);
     for part in data.chunks_mut(16 * LANES) {
         match part.len().div_ceil(16) {
             0..=2 => xor(part, &keystream::<N, 2>(round_keys, iv, counter)),
@@ -183,10 +183,9 @@ fn xor(data: &mut [u8], stream: &[__m128i]) {
 /// NIST SP 800-38D section 7.1. The mask of the tag is the block of counter 1, the text begins with counter 2.
 #[inline]
 #[target_feature(enable = "aes,pclmulqdq,avx2")]
-fn seal<const N: usize>(round_keys: &[Block; N], powers: &[Block; POWERS], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Block {
+fn seal<const N: usize>(round_keys: &[Block; N], powers: &[Block; POWERS], nonce: u128, aad: &[u8], text: &mut [u8]) -> Block {
     const FIRST: usize = 16 * (LANES - 1);
-    let iv = counter_block(nonce, 0);
-    let block = load(&iv);
+    let block = counter_block(nonce);
     let mask = if text.len() <= 16 * 5 {
         let [mask, stream @ ..] = keystream::<N, 6>(round_keys, block, 1);
         xor(text, &stream);
@@ -196,7 +195,7 @@ fn seal<const N: usize>(round_keys: &[Block; N], powers: &[Block; POWERS], nonce
         let (head, rest) = text.split_at_mut(text.len().min(FIRST));
         xor(head, &stream);
         if !rest.is_empty() {
-            apply(round_keys, &counter_block(nonce, 1 + LANES as u32), rest);
+            apply(round_keys, nonce | (1 + LANES as u128), rest);
         }
         mask
     };
@@ -205,9 +204,8 @@ fn seal<const N: usize>(round_keys: &[Block; N], powers: &[Block; POWERS], nonce
 
 #[inline]
 #[target_feature(enable = "aes,pclmulqdq,avx2")]
-fn tag<const N: usize>(round_keys: &[Block; N], powers: &[Block; POWERS], nonce: &[u8; 12], aad: &[u8], text: &[u8]) -> Block {
-    let iv = counter_block(nonce, 0);
-    let [mask] = keystream::<N, 1>(round_keys, load(&iv), 1);
+fn tag<const N: usize>(round_keys: &[Block; N], powers: &[Block; POWERS], nonce: u128, aad: &[u8], text: &[u8]) -> Block {
+    let [mask] = keystream::<N, 1>(round_keys, counter_block(nonce), 1);
     finish(powers, aad, text, mask)
 }
 
@@ -283,10 +281,11 @@ impl Product {
     #[inline]
     #[target_feature(enable = "aes,pclmulqdq,avx2")]
     fn add(&mut self, a: __m128i, b: __m128i) {
+        // Karatsuba: three products instead of four; `reduce` takes low and high out of the middle again.
+        let (a_sum, b_sum) = (_mm_xor_si128(a, _mm_shuffle_epi32::<0x4e>(a)), _mm_xor_si128(b, _mm_shuffle_epi32::<0x4e>(b)));
         self.low = _mm_xor_si128(self.low, _mm_clmulepi64_si128::<0x00>(a, b));
         self.high = _mm_xor_si128(self.high, _mm_clmulepi64_si128::<0x11>(a, b));
-        self.middle = _mm_xor_si128(self.middle, _mm_clmulepi64_si128::<0x01>(a, b));
-        self.middle = _mm_xor_si128(self.middle, _mm_clmulepi64_si128::<0x10>(a, b));
+        self.middle = _mm_xor_si128(self.middle, _mm_clmulepi64_si128::<0x00>(a_sum, b_sum));
     }
 
     /// Reduces modulo x^128 + x^127 + x^126 + x^121 + 1, times x^-128: two folds of the low half, 64 bits each.
@@ -294,8 +293,9 @@ impl Product {
     #[target_feature(enable = "aes,pclmulqdq,avx2")]
     fn reduce(&self) -> __m128i {
         let polynomial = _mm_set_epi64x(0, (0xc2u64 << 56).cast_signed());
-        let mut low = _mm_xor_si128(self.low, _mm_slli_si128::<8>(self.middle));
-        let high = _mm_xor_si128(self.high, _mm_srli_si128::<8>(self.middle));
+        let middle = _mm_xor_si128(self.middle, _mm_xor_si128(self.low, self.high));
+        let mut low = _mm_xor_si128(self.low, _mm_slli_si128::<8>(middle));
+        let high = _mm_xor_si128(self.high, _mm_srli_si128::<8>(middle));
         for _ in 0..2 {
             let folded = _mm_clmulepi64_si128::<0x00>(low, polynomial);
             low = _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(low), folded);
@@ -321,12 +321,11 @@ fn raise<const N: usize>(round_keys: &[Block; N], powers: &mut [Block; POWERS]) 
     }
 }
 
+/// A big-endian number as a block. It never goes through memory: a load right behind narrower stores waits for them.
 #[inline]
-fn counter_block(nonce: &[u8; 12], counter: u32) -> Block {
-    let mut block = [0; 16];
-    block[..12].copy_from_slice(nonce);
-    block[12..].copy_from_slice(&counter.to_be_bytes());
-    block
+#[target_feature(enable = "avx2")]
+fn counter_block(iv: u128) -> __m128i {
+    _mm_set_epi64x((iv as u64).swap_bytes().cast_signed(), ((iv >> 64) as u64).swap_bytes().cast_signed())
 }
 
 #[inline]
