@@ -209,13 +209,14 @@ fn read_role(scope: &Scope<'_>, kind: Kind, warnings: &mut Vec<SdpWarning>) -> R
 }
 
 fn check_direction(scope: &Scope<'_>, warnings: &mut Vec<SdpWarning>) -> Result<(), SdpError> {
-    if let Some((number, _)) = scope.media_first("inactive") {
-        return Err(SdpError::at(SdpErrorKind::Inactive, number));
-    }
-    for name in ["sendonly", "recvonly"] {
-        if let Some((number, _)) = scope.media_first(name) {
-            warn(warnings, SdpWarningKind::Direction, number);
-        }
+    let direction_of = |line: &Line<'_>| {
+        let name = ["sendrecv", "sendonly", "recvonly", "inactive"].into_iter().find(|name| line.attribute(name) == Some(""))?;
+        Some((line.number, name))
+    };
+    match scope.media.iter().chain(scope.session).find_map(direction_of) {
+        Some((number, "inactive")) => return Err(SdpError::at(SdpErrorKind::Inactive, number)),
+        Some((number, "sendonly" | "recvonly")) => warn(warnings, SdpWarningKind::Direction, number),
+        _ => {}
     }
     Ok(())
 }

@@ -215,6 +215,10 @@ fn what_meta_has_been_seen_to_do_is_tolerated() {
         let read = read_offer(&text).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!((&read.params, &read.mid, &read.opus_fmtp), (&expected.params, &expected.mid, &expected.opus_fmtp), "{what}");
     }
+    let overridden = with(&offer, "t=0 0\r\n", "t=0 0\r\na=inactive\r\n");
+    assert_eq!(read_offer(&overridden).expect("the section's own direction counts").params, expected.params);
+    let one_way = read_offer(&with(&offer, "a=sendrecv", "a=recvonly")).expect("one way");
+    assert!(one_way.warnings.iter().any(|w| w.kind == SdpWarningKind::Direction));
     let no_ssrc = offer.split("a=ssrc").next().expect("head");
     assert_eq!(read_offer(no_ssrc).expect("no ssrc").params.ssrc, None);
     let local_candidate = read_offer(&with(&offer, "10.77.0.1 3484", "127.0.0.1 3484")).expect("loopback");

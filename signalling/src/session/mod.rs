@@ -1,4 +1,13 @@
 //! Signalling of calls without any input or output: what Meta and the engine said goes in, what to do comes out.
+//!
+//! ```text
+//! webhook -> Input::Webhook --+                   +--> Effect::Graph      pre_accept, accept, reject, terminate, connect
+//! engine  -> Input::Engine  --+--> Sessions ------+--> Effect::OpenCall, SetRemote, OpenGate, CloseCall
+//! Graph   -> Input::GraphReply+   (one Call each) +--> Effect::Notify     the application, and the log
+//! clock   -> Input::Timeout --+                   +--> poll_timeout
+//! ```
+//!
+//! Refuses: HTTP, JSON, clocks, the engine's threads; and which numbers are served, which the shell decides before it feeds an event.
 
 #[cfg(test)]
 mod tests;

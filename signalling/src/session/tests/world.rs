@@ -26,7 +26,19 @@ fn lets_go(outcome: &GraphOutcome) -> bool {
     matches!(outcome, GraphOutcome::Refused(error) if crate::graph::code::is_taken(error) || crate::graph::code::is_over(error))
 }
 
-fn random_world(seed: u64) {
+/// What the worlds went through, to be sure that they go everywhere.
+#[derive(Default, Debug)]
+struct Tally {
+    gates: u32,
+    proven: u32,
+    let_go: u32,
+    rejects: u32,
+    terminates: u32,
+    engine_gone: u32,
+    never_told: u32,
+}
+
+fn random_world(seed: u64, tally: &mut Tally) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut below = move |n: u64| {
         state ^= state << 13;
@@ -51,19 +63,19 @@ fn random_world(seed: u64) {
     for step in 0..400 {
         let closing = step >= 250;
         let name = names[below(4) as usize].clone();
-        let key = CallKey(1 + below(6));
-        let input = match below(12) {
+        let key = CallKey(1 + below(5));
+        let input = match below(18) {
             0 | 1 if !closing => Input::Webhook(offer_event(&name, UNIX - below(30) as i64)),
-            2 if closing || below(4) == 0 => {
+            2 if closing || below(8) == 0 => {
                 if let Some(key) = key_by_name.get(&name) {
                     let witness = witness_by_key.get_mut(key).expect("known");
                     witness.terminated_by_meta |= witness.ended == 0;
                 }
                 Input::Webhook(terminate_event(&name, TerminateStatus::Completed, None))
             }
-            3 => Input::Engine { call: key, event: local_ready() },
-            4 => Input::Engine { call: key, event: EngineEvent::MediaReady },
-            5 if below(4) == 0 => Input::Engine { call: key, event: EngineEvent::FirstMediaIn },
+            3 | 11 | 12 => Input::Engine { call: key, event: local_ready() },
+            4 | 13 => Input::Engine { call: key, event: EngineEvent::MediaReady },
+            5 if below(2) == 0 => Input::Engine { call: key, event: EngineEvent::FirstMediaIn },
             6 if below(6) == 0 => {
                 let Some(witness) = witness_by_key.get_mut(&key).filter(|w| w.opened > 0 && w.closed == 0 && !w.engine_gone) else {
                     continue;
@@ -72,13 +84,14 @@ fn random_world(seed: u64) {
                 Input::Engine { call: key, event: EngineEvent::Ended { reason: EndReason::IceTimeout, evidence: Box::default() } }
             }
             7 if below(3) == 0 => {
-                let command = [Command::Accept, Command::Accept, Command::Reject, Command::Terminate][below(4) as usize];
+                let command = [Command::Accept, Command::Accept, Command::Accept, Command::Accept, Command::Reject, Command::Terminate]
+                    [below(6) as usize];
                 Input::Command { call: key, command }
             }
-            8..=10 if !pending.is_empty() => {
+            8..=10 | 14..=16 if !pending.is_empty() => {
                 let (request, key, action, index) = pending.swap_remove(below(pending.len() as u64) as usize);
-                let outcome = match below(10) {
-                    0 => GraphOutcome::Lost,
+                let outcome = match below(13) {
+                    0 | 10 => GraphOutcome::Lost,
                     1 => GraphOutcome::NotSent,
                     2 => taken(),
                     3 => refused(400, 138_008, "SDP Validation error"),
@@ -97,7 +110,7 @@ fn random_world(seed: u64) {
                 Input::GraphReply { request, outcome }
             }
             _ => match sessions.poll_timeout() {
-                Some(at) if below(3) == 0 || closing => {
+                Some(at) if below(10) == 0 || closing => {
                     now = now.max(at);
                     Input::Timeout
                 }
@@ -150,6 +163,7 @@ fn random_world(seed: u64) {
                     witness.gates += 1;
                     let accepts = witness.posts.get("accept").expect("accepted before");
                     let is_proven = accepts.len() == 2 && accepts.iter().any(|o| matches!(o, Some(o) if lets_go(o)));
+                    tally.proven += u32::from(!accepts.iter().any(|o| matches!(o, Some(GraphOutcome::Success { .. }))));
                     assert!(is_proven || accepts.iter().any(|o| matches!(o, Some(GraphOutcome::Success { .. }))), "seed {seed}: gate");
                     witness.let_go = false;
                 }
@@ -218,6 +232,12 @@ fn random_world(seed: u64) {
         let ends = posted("terminate") + posted("reject");
         assert!(posted("terminate") == 0 || posted("reject") == 0, "{label}: one or the other");
         assert!(ends <= 2, "{label}");
+        tally.gates += witness.gates;
+        tally.let_go += u32::from(witness.let_go);
+        tally.rejects += u32::from(posted("reject") > 0);
+        tally.terminates += u32::from(posted("terminate") > 0);
+        tally.engine_gone += u32::from(witness.engine_gone);
+        tally.never_told += u32::from(ends == 0);
         if witness.offered == 1 && !witness.terminated_by_meta && !witness.let_go {
             assert!(ends >= 1, "{label}: Meta was told");
         }
@@ -226,7 +246,13 @@ fn random_world(seed: u64) {
 
 #[test]
 fn in_any_order_each_call_is_acted_on_once() {
+    let mut tally = Tally::default();
     for seed in 1..=400 {
-        random_world(seed);
+        random_world(seed, &mut tally);
     }
+    let Tally { gates, proven, let_go, rejects, terminates, engine_gone, never_told } = tally;
+    for count in [gates, let_go, rejects, terminates, engine_gone, never_told] {
+        assert!(count >= 20, "the worlds must go everywhere: {tally:?}");
+    }
+    assert!(proven >= 1, "the worlds must go everywhere: {tally:?}");
 }
