@@ -1,6 +1,8 @@
 //! Minimal signalling for WhatsApp Business calls.
 
 #[cfg(feature = "daemon")]
+pub mod audio;
+#[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg(feature = "daemon")]
 pub mod config;

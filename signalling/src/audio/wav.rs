@@ -1,0 +1,245 @@
+//! WAV files: announcements read whole, recordings written as they come.
+//!
+//! Decides: mixing to mono, resampling, and how often a recording's header is brought up to date. Refuses: files longer than
+//! `WAV_SECONDS_MAX`, and codecs other than PCM and float.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Fft, FixedSync, Resampler};
+use tipring_engine::codec::SampleRate;
+
+use super::AudioError;
+
+/// Longest announcement, in seconds: 10 minutes are 55 MiB at 48 kHz, shared by all calls that play it.
+pub const WAV_SECONDS_MAX: u32 = 600;
+
+/// Reads a WAV file whole: 8, 16, 24 or 32-bit integers or 32-bit float, 8 to 48 kHz, mono or stereo (mixed to mono), resampled to
+/// `rate`.
+///
+/// The samples may be shared by any number of calls. Errors say what is wrong with the file and how to convert it.
+pub fn load_wav(path: &Path, rate: SampleRate) -> Result<Arc<[i16]>, AudioError> {
+    let fail = |what: String| AudioError::new(path, what);
+    let reader = hound::WavReader::open(path).map_err(|e| match e {
+        hound::Error::IoError(e) => fail(format!("cannot read it: {e}")),
+        e => fail(format!("not a WAV file we can read: {e}; {CONVERT}")),
+    })?;
+    let spec = reader.spec();
+    if !(8_000..=48_000).contains(&spec.sample_rate) {
+        return Err(fail(format!("its sample rate is {} Hz, allowed are 8000 to 48000; {CONVERT}", spec.sample_rate)));
+    }
+    if !(1..=2).contains(&spec.channels) {
+        return Err(fail(format!("it has {} channels, allowed are 1 or 2; {CONVERT}", spec.channels)));
+    }
+    let seconds = reader.duration() / spec.sample_rate;
+    if seconds >= WAV_SECONDS_MAX {
+        return Err(fail(format!("it is {seconds} s long, allowed are less than {WAV_SECONDS_MAX} s; cut it")));
+    }
+    if reader.duration() == 0 {
+        return Err(fail("it holds no samples".into()));
+    }
+
+    let channels = usize::from(spec.channels);
+    let broken = |e: hound::Error| fail(format!("it breaks off or is damaged inside: {e}; {CONVERT}"));
+    let samples: Vec<f32> = match (spec.sample_format, spec.bits_per_sample) {
+        (hound::SampleFormat::Float, 32) => reader.into_samples::<f32>().collect::<Result<_, _>>().map_err(broken)?,
+        (hound::SampleFormat::Int, bits @ (8 | 16 | 24 | 32)) => {
+            let scale = 1.0 / (1u64 << (bits - 1)) as f32;
+            reader.into_samples::<i32>().map(|s| s.map(|s| s as f32 * scale)).collect::<Result<_, _>>().map_err(broken)?
+        }
+        (format, bits) => return Err(fail(format!("its samples are {format:?} of {bits} bits; {CONVERT}"))),
+    };
+    let mono: Vec<f32> = samples.chunks_exact(channels).map(|frame| frame.iter().sum::<f32>() / channels as f32).collect();
+    drop(samples);
+
+    let resampled = if spec.sample_rate == rate.hz() {
+        mono
+    } else {
+        resample(&mono, spec.sample_rate, rate.hz()).map_err(|e| fail(format!("cannot be resampled to {} Hz: {e}", rate.hz())))?
+    };
+    Ok(resampled.iter().map(|&s| to_i16(s)).collect())
+}
+
+fn resample(mono: &[f32], from_hz: u32, to_hz: u32) -> Result<Vec<f32>, String> {
+    let mut resampler = Fft::<f32>::new(from_hz as usize, to_hz as usize, 1_024, 1, FixedSync::Input).map_err(|e| e.to_string())?;
+    let input = InterleavedSlice::new(mono, 1, mono.len()).map_err(|e| e.to_string())?;
+    let out = resampler.process_all(&input, mono.len(), None).map_err(|e| e.to_string())?;
+    Ok(out.take_data())
+}
+
+/// Full scale is 32 768, as in the integers that were read; NaN in a float file becomes silence.
+fn to_i16(sample: f32) -> i16 {
+    (sample * 32_768.0).round() as i16
+}
+
+/// A mono 16-bit WAV recording that grows on the disk. The header is brought up to date every second, so that a recording whose
+/// process was killed plays to its last second.
+pub struct WavWriter {
+    path: PathBuf,
+    inner: hound::WavWriter<BufWriter<File>>,
+    rate_hz: u32,
+    since_flush: u32,
+}
+
+impl WavWriter {
+    /// Creates the file, or empties it.
+    pub fn create(path: &Path, rate: SampleRate) -> Result<Self, AudioError> {
+        let spec = hound::WavSpec { channels: 1, sample_rate: rate.hz(), bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+        let inner = hound::WavWriter::create(path, spec).map_err(|e| AudioError::new(path, format!("cannot create it: {e}")))?;
+        Ok(Self { path: path.to_owned(), inner, rate_hz: rate.hz(), since_flush: 0 })
+    }
+
+    /// Appends samples. Fails when the disk does, or when the file would outgrow the format (4 GiB; 12 h at 48 kHz).
+    pub fn write(&mut self, samples: &[i16]) -> Result<(), AudioError> {
+        if u64::from(self.inner.len()) + samples.len() as u64 > WAV_SAMPLES_MAX {
+            return Err(AudioError::new(&self.path, "it has reached the 4 GiB that a WAV file may have; start another one"));
+        }
+        for &sample in samples {
+            self.inner.write_sample(sample).map_err(|e| self.failed(e))?;
+        }
+        self.since_flush += samples.len() as u32;
+        if self.since_flush >= self.rate_hz {
+            self.since_flush = 0;
+            self.inner.flush().map_err(|e| self.failed(e))?;
+        }
+        Ok(())
+    }
+
+    /// Samples written so far.
+    pub fn samples(&self) -> u32 {
+        self.inner.len()
+    }
+
+    /// Writes what is left and closes the file.
+    pub fn finish(self) -> Result<(), AudioError> {
+        let path = self.path;
+        self.inner.finalize().map_err(|e| AudioError::new(&path, format!("cannot finish it: {e}")))
+    }
+
+    fn failed(&self, e: hound::Error) -> AudioError {
+        AudioError::new(&self.path, format!("cannot write it: {e}"))
+    }
+}
+
+const CONVERT: &str = "convert it, for example by `ffmpeg -i INPUT -ac 1 -ar 48000 -c:a pcm_s16le OUTPUT.wav`";
+/// Under 4 GiB with its header.
+const WAV_SAMPLES_MAX: u64 = (u32::MAX as u64 - 1_024) / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("tipring-{}-{name}.wav", std::process::id()))
+    }
+
+    fn tone(hz: u32, frames: u32) -> impl Iterator<Item = f64> {
+        (0..frames).map(move |i| (f64::from(i) / f64::from(hz) * 440.0 * std::f64::consts::TAU).sin() * 0.5)
+    }
+
+    fn write(name: &str, hz: u32, bits: u16, float: bool, channels: u16) -> PathBuf {
+        let path = file(name);
+        let sample_format = if float { hound::SampleFormat::Float } else { hound::SampleFormat::Int };
+        let mut w =
+            hound::WavWriter::create(&path, hound::WavSpec { channels, sample_rate: hz, bits_per_sample: bits, sample_format }).unwrap();
+        for s in tone(hz, hz) {
+            for channel in 0..channels {
+                // The second channel is silent: the mix has half the level.
+                let s = if channel == 0 { s } else { 0.0 };
+                if float {
+                    w.write_sample(s as f32).unwrap();
+                } else {
+                    w.write_sample((s * ((1i64 << (bits - 1)) - 1) as f64).round() as i32).unwrap();
+                }
+            }
+        }
+        w.finalize().unwrap();
+        path
+    }
+
+    /// Level of `pcm` at `hz`, away from its ends, against the tone that went in.
+    fn error_rms(pcm: &[i16], hz: u32, gain: f64) -> f64 {
+        let (from, to) = (hz as usize / 10, hz as usize * 9 / 10);
+        let sum: f64 = tone(hz, hz)
+            .zip(pcm)
+            .skip(from)
+            .take(to - from)
+            .map(|(wanted, &got)| (wanted * gain * 32_768.0 - f64::from(got)).powi(2))
+            .sum();
+        (sum / (to - from) as f64).sqrt()
+    }
+
+    #[test]
+    fn every_sample_format_and_rate_becomes_the_same_tone() {
+        let mut case = 0;
+        for (hz, bits, float, channels) in [
+            (16_000, 16, false, 1),
+            (48_000, 16, false, 1),
+            (8_000, 8, false, 1),
+            (44_100, 24, false, 2),
+            (22_050, 32, true, 1),
+            (11_025, 32, false, 2),
+            (32_000, 16, false, 1),
+            (47_999, 16, false, 1),
+        ] {
+            for rate in [SampleRate::Hz16000, SampleRate::Hz48000] {
+                case += 1;
+                let path = write(&format!("tone{case}"), hz, bits, float, channels);
+                let pcm = load_wav(&path, rate).unwrap();
+                std::fs::remove_file(&path).unwrap();
+                assert!(pcm.len().abs_diff(rate.hz() as usize) <= 3, "{hz} -> {rate:?}: {} samples", pcm.len());
+                let error = error_rms(&pcm, rate.hz(), 1.0 / f64::from(channels));
+                // 16 384 is the amplitude; an 8-bit file has steps of 256.
+                assert!(error < if bits == 8 { 160.0 } else { 40.0 }, "{hz} Hz {bits} bits -> {rate:?}: error {error:.1}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_so() {
+        let says = |path: &Path, words: &str| {
+            let told = load_wav(path, SampleRate::Hz16000).unwrap_err().to_string();
+            let _ = std::fs::remove_file(path);
+            assert!(told.contains(words) && told.contains(&*path.to_string_lossy()), "{told}");
+        };
+        says(&file("missing"), "cannot read it");
+        let text = file("text");
+        std::fs::write(&text, "hello, this is no sound at all, but it is long enough").unwrap();
+        says(&text, "not a WAV file");
+        says(&write("fast", 96_000, 16, false, 1), "sample rate is 96000 Hz");
+        says(&write("surround", 8_000, 16, false, 6), "6 channels");
+        let cut = write("cut", 8_000, 16, false, 1);
+        let bytes = std::fs::read(&cut).unwrap();
+        std::fs::write(&cut, &bytes[..bytes.len() - 1_001]).unwrap();
+        says(&cut, "breaks off");
+        let empty = file("empty");
+        WavWriter::create(&empty, SampleRate::Hz8000).unwrap().finish().unwrap();
+        says(&empty, "no samples");
+        let long = file("long");
+        let mut w = WavWriter::create(&long, SampleRate::Hz8000).unwrap();
+        w.write(&vec![0; 8_000 * WAV_SECONDS_MAX as usize]).unwrap();
+        w.finish().unwrap();
+        says(&long, "600 s long");
+    }
+
+    #[test]
+    fn a_killed_recording_plays_to_its_last_second() {
+        let path = file("killed");
+        let mut w = WavWriter::create(&path, SampleRate::Hz16000).unwrap();
+        let frame: Vec<i16> = (0..320).collect();
+        for _ in 0..130 {
+            w.write(&frame).unwrap();
+        }
+        // As after a kill: nothing is finished, the file is what it is.
+        let on_disk = std::fs::read(&path).unwrap();
+        let reader = hound::WavReader::new(&on_disk[..]).unwrap();
+        assert!(reader.duration() >= 2 * 16_000, "{} samples of {}", reader.duration(), w.samples());
+        assert!(reader.into_samples::<i16>().zip(frame.iter().cycle()).all(|(a, &b)| a.unwrap() == b));
+        w.finish().unwrap();
+        assert_eq!(load_wav(&path, SampleRate::Hz16000).unwrap().len(), 130 * 320);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
