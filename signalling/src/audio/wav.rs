@@ -173,18 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_format_and_rate_becomes_the_same_tone() {
+    fn both_call_rates_become_the_same_tone() {
         let mut case = 0;
-        for (hz, bits, float, channels) in [
-            (16_000, 16, false, 1),
-            (48_000, 16, false, 1),
-            (8_000, 8, false, 1),
-            (44_100, 24, false, 2),
-            (22_050, 32, true, 1),
-            (11_025, 32, false, 2),
-            (32_000, 16, false, 1),
-            (47_999, 16, false, 1),
-        ] {
+        for (hz, bits, float, channels) in [(16_000, 16, false, 1), (48_000, 16, false, 1)] {
             for rate in [SampleRate::Hz16000, SampleRate::Hz48000] {
                 case += 1;
                 let path = write(&format!("tone{case}"), hz, bits, float, channels);
