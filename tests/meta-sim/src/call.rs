@@ -309,7 +309,7 @@ impl MetaCall {
     fn queue(&mut self, delivery: Delivery) {
         if self.has(Fault::DuplicateWebhooks) {
             let mut copy = delivery.clone();
-            copy.due = copy.due + Span::from_millis(40);
+            copy.due += Span::from_millis(40);
             self.webhooks.push_back(copy);
         }
         self.webhooks.push_back(delivery);

@@ -83,6 +83,9 @@ faults! {
     OnlyCm80 => "only-cm80", Meta, Outcome::CallSucceeds, "The relay knows only SRTP_AES128_CM_HMAC_SHA1_80.";
     DtlsAlert => "dtls-alert", Attacker, Outcome::CallSucceeds, "A forged plaintext alert follows each handshake datagram.";
     MutePeer => "mute-peer", User, Outcome::CallSucceeds, "The user's phone never sends a packet.";
+    DtxGaps => "dtx-gaps", User, Outcome::CallSucceeds, "The phone sends nothing for 400 ms of every second; sequence numbers go on unbroken.";
+    AnswersActive => "answers-active", Meta, Outcome::CallSucceeds, "Called by the business, the relay answers a=setup:active and starts DTLS itself.";
+    AnswersActpass => "answers-actpass", Meta, Outcome::CallSucceeds, "Called by the business, the relay answers the illegal a=setup:actpass and waits.";
     SsrcChange => "ssrc-change", Meta, Outcome::CallSucceeds, "Two seconds after the pick-up the relay's SSRC, sequence and timestamp change.";
     SeqWrap => "seq-wrap", Meta, Outcome::CallSucceeds, "The relay's sequence numbers and timestamps start just below their wrap.";
     EarlyMedia => "early-media", Business, Outcome::RuleFails("R-34"), "The script of the business sends media before accept; the judge must catch it.";

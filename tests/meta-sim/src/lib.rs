@@ -7,6 +7,8 @@
 pub mod call;
 pub mod correlate;
 pub mod faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod graph;
 pub mod media;
 pub mod oracle;

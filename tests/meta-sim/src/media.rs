@@ -61,6 +61,7 @@ pub struct Media {
     next_report: Time,
     is_mute: bool,
     changes_ssrc: bool,
+    has_gaps: bool,
     out: VecDeque<Vec<u8>>,
     heard: Ear,
 }
@@ -108,6 +109,7 @@ impl Media {
             next_frame: Time::MAX,
             next_report: Time::MAX,
             is_mute: faults.contains(&Fault::MutePeer),
+            has_gaps: faults.contains(&Fault::DtxGaps),
             changes_ssrc: faults.contains(&Fault::SsrcChange),
             out: VecDeque::new(),
             heard: Ear::default(),
@@ -187,6 +189,9 @@ impl Media {
                 self.packet(self.params.dtmf_pt, marker, event.timestamp, &[event.code, end | 10, high, low], sent);
             }
             self.event = (!is_last).then_some(event);
+            return;
+        }
+        if self.has_gaps && at.as_millis() % 1_000 >= 600 {
             return;
         }
         let pcm = self.script.frame(at);

@@ -220,9 +220,9 @@ impl<'a> Case<'a> {
     fn dtls(&self, out: &mut Vec<Verdict>) {
         let nominated = self.nominated_at();
         let first = self.entries.iter().find(|e| e.leg == Leg::Dtls && matches!(e.what, What::Dtls { .. }));
-        let is_hello = |e: &&&Entry| e.direction == Direction::FromBusiness && matches!(e.what, What::Dtls { handshake: Some(1), .. });
+        let is_hello = |e: &&Entry| e.direction == Direction::FromBusiness && matches!(e.what, What::Dtls { handshake: Some(1), .. });
         let meta_starts = first.is_some_and(|e| e.direction == Direction::FromMeta);
-        let hello = first.filter(|e| is_hello(&e));
+        let hello = first.filter(|e| is_hello(e));
         // Order, not time: both can fall into one instant of a simulated clock.
         let before = self.entries.iter().take_while(|e| !self.is_nomination(e));
         let early = before.copied().find(|e| e.direction == Direction::FromBusiness && matches!(e.what, What::Dtls { .. }));

@@ -123,7 +123,13 @@ struct Peer {
 
 impl Relay {
     /// Sets it up; at least one address must be given.
-    pub fn new(config: RelayConfig) -> Result<Self, String> {
+    pub fn new(mut config: RelayConfig) -> Result<Self, String> {
+        if config.faults.contains(&Fault::AnswersActive) {
+            config.answer_setup = "active";
+        }
+        if config.faults.contains(&Fault::AnswersActpass) {
+            config.answer_setup = "actpass";
+        }
         if config.v4.is_none() && config.v6.is_none() {
             return Err("a relay needs an address: give `v4`, `v6` or both".to_owned());
         }

@@ -44,6 +44,7 @@ pub(crate) struct Business {
     remote_ufrag: String,
     remote_pwd: String,
     remote_fingerprint: String,
+    role: TlsRole,
     pub(crate) sdp: String,
     checks: HashMap<[u8; 12], (SocketAddr, bool)>,
     retry_at: Time,
@@ -80,6 +81,7 @@ impl Business {
             remote_ufrag: String::new(),
             remote_pwd: String::new(),
             remote_fingerprint: String::new(),
+            role: TlsRole::Client,
             sdp: String::new(),
             checks: HashMap::new(),
             retry_at: Time::MAX,
@@ -124,6 +126,7 @@ impl Business {
                 SocketAddr::new(fields[4].parse().unwrap(), fields[5].parse().unwrap())
             })
             .collect();
+        self.role = if value("setup") == "active" { TlsRole::Server } else { TlsRole::Client };
         self.sdp = self.describe(setup);
     }
 
@@ -223,7 +226,7 @@ impl Business {
                 self.consent_at = now + Span::from_secs(5);
                 let profiles = [Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80];
                 if self.tls.is_none() {
-                    self.tls = Some(Tls::new(&self.identity, TlsRole::Client, &profiles, &self.remote_fingerprint, now).unwrap());
+                    self.tls = Some(Tls::new(&self.identity, self.role, &profiles, &self.remote_fingerprint, now).unwrap());
                 }
                 self.flush(now);
             }
