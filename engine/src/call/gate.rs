@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn frames_fall_on_the_grid_and_a_stall_never_bursts() {
-        let at = |ms| Time::from_nanos(ms * 1_000_000);
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
         let mut clock = FrameClock::start_at(at(100));
         assert_eq!(clock.take(at(99)), Due { skipped: 0, frames: 0 });
         assert_eq!(clock.take(at(100)), Due { skipped: 0, frames: 1 });

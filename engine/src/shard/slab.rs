@@ -69,7 +69,9 @@ mod tests {
         assert_eq!(slab.insert("b"), Err("b"));
         assert_eq!(slab.remove(first), Some("a"));
         let second = slab.insert("c").expect("room");
-        assert_eq!((first.index, slab.get_mut(first), slab.remove(first)), (second.index, None, None));
+        assert_eq!(first.index, second.index);
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get_mut(second), Some(&mut "c"));
         assert_eq!(slab.keys(), [second]);
     }
