@@ -1,3 +1,5 @@
+//! Whole calls in virtual time, against the hand-written business; every fault and the states of Graph.
+
 use super::*;
 use crate::correlate::correlate;
 use crate::correlate::tests::speech as voice;

@@ -1,3 +1,5 @@
+//! Each rule of the judge in both directions: a good trace passes all, each misdeed or change fails its own rule.
+
 use super::*;
 use crate::correlate::tests::speech as voice;
 use crate::testing::{Misdeed, World};
