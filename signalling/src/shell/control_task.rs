@@ -6,7 +6,7 @@
 use super::bridges::Bridges;
 use super::http_client::GraphClient;
 use super::metrics::Metrics;
-use super::observe::{CallRef, DaemonEvent, Watch};
+use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
 use super::routes::Delivery;
 use crate::config::BridgeConfig;
 use crate::control::Direct;
@@ -359,12 +359,6 @@ fn all_private(local: &LocalParams) -> bool {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the wall clock is compared with Meta's timestamps, and only here")]
-fn unix_s() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// How long an immediate stop waits for Graph to take the hang-ups.

@@ -8,6 +8,7 @@ mod http_client;
 pub(crate) mod http_server;
 mod metrics;
 mod observe;
+mod recorder;
 mod routes;
 mod run;
 mod tls;
@@ -23,7 +24,7 @@ pub fn preflight(config: &Config) -> Vec<Fault> {
     let fault =
         |what: String| Fault { path: String::new(), line: None, what, fix: "correct the file, or the path in the configuration".into() };
     let tls = config.http.tls.as_ref().and_then(|paths| tls::server_config(paths).err());
-    let wavs = Bridges::load(config).err();
+    let wavs = bridges::load_wavs(config).err();
     tls.into_iter().chain(wavs).map(fault).collect()
 }
 

@@ -195,3 +195,12 @@ impl Watch {
         (self.observer)(&Observed { at: self.now(), event });
     }
 }
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the wall clock is compared with Meta's timestamps and names recordings, and is read only here"
+)]
+pub(crate) fn unix_s() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}

@@ -25,6 +25,9 @@ use tipring_engine::time::Span;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
+#[cfg(test)]
+mod tests;
+
 /// The daemon.
 pub struct Daemon;
 
@@ -63,7 +66,7 @@ impl Daemon {
         let watch_ = Watch::new(observer);
         let metrics = Arc::new(Metrics::default());
         let tls = config.http.tls.as_ref().map(tls::server_config).transpose()?.map(TlsAcceptor::from);
-        let bridges = Arc::new(Bridges::load(&config)?);
+        let bridges = Arc::new(Bridges::start(&config, &watch_, &metrics)?);
         let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
         let graph = Arc::new(GraphClient::new(&config.graph, tokens)?);
         let http = listen(config.http.listen, "http.listen")?;
