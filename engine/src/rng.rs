@@ -26,7 +26,7 @@ pub trait Entropy {
 
     /// A random number in `0..bound`; zero when `bound` is zero. The bias is below `bound / 2^64`.
     fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.u64()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.u64()) * u128::from(bound)) >> 64) as u64
     }
 }
 

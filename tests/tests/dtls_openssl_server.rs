@@ -115,7 +115,7 @@ fn openssl_as_client_reaches_our_server_role() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a local port");
         let port = socket.local_addr().expect("an address").port();
         let connect = format!("127.0.0.1:{port}");
-        let mut client = CommandJudge::start(&leaf, &key, port, &["s_client", "-connect", &connect, "-mtu", "1200"], true);
+        let client = CommandJudge::start(&leaf, &key, port, &["s_client", "-connect", &connect, "-mtu", "1200"], true);
         let context =
             DtlsContext::new(DtlsConfig::default(), Certificate::generate(UNIX_TIME_S).expect("a certificate")).expect("a context");
         let expected = Fingerprint::of_der(&leaf.to_der().expect("DER"));

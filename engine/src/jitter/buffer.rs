@@ -209,31 +209,31 @@ impl JitterBuffer {
         let line =
             Line { filled: self.filled, steady: self.steady, target: self.target(), delay_max: self.delay_max, in_event: self.in_event };
         match choose(front.as_ref(), &line) {
-            Action::Skip | Action::CatchUp if self.tick_skipped => return self.play(now),
+            Action::Skip | Action::CatchUp if self.tick_skipped => self.play(now),
             Action::Skip => {
                 self.leave_out_front();
-                return self.skip();
+                self.skip()
             }
             Action::CatchUp => {
                 while self.front(now).is_some_and(|f| f.followed && f.delay > self.target() + FRAME) {
                     self.leave_out_front();
                 }
-                return self.skip();
+                self.skip()
             }
-            Action::Play => return self.play(now),
-            Action::Fec => return self.repair(),
+            Action::Play => self.play(now),
+            Action::Fec => self.repair(),
             Action::Conceal => {
                 self.undecided += 1;
-                return self.conceal();
+                self.conceal()
             }
             Action::Stretch => {
                 self.steady = 0;
                 self.stats.stretched += 1;
-                return self.conceal();
+                self.conceal()
             }
             Action::Silence => {
                 self.filled += 1;
-                return self.silence();
+                self.silence()
             }
         }
     }
