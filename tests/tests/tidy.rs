@@ -116,7 +116,8 @@ fn the_pure_rooms_read_no_clock_and_open_nothing() {
     for (path, text) in files(&["rs"]) {
         let pure = path.strip_prefix("engine/src/").is_some_and(|p| !pure_engine.iter().any(|io| p.starts_with(io)))
             || path.strip_prefix("signalling/src/").is_some_and(|p| pure_signalling.iter().any(|room| p.starts_with(room)));
-        if !pure || path.contains("tests") {
+        // What only test builds compile may read the golden data.
+        if !pure || path.contains("tests") || path.ends_with("golden.rs") {
             continue;
         }
         for (line, code) in product_lines(&text) {

@@ -278,9 +278,7 @@ impl Call {
             self.drain_dtls(now);
         }
         if self.tls_release_at.is_some_and(|at| at <= now) {
-            self.tls_release_at = None;
-            self.dtls = None;
-            self.recorder.note(Moment::TlsReleased, now);
+            self.release_tls(now);
         }
         if self.state != State::Ready {
             return;
@@ -406,16 +404,16 @@ impl Call {
         // Without consent nothing at all may be sent (I32).
         let may_send = reason != EndReason::ConsentLost && self.path.is_some();
         self.bye_due = may_send && self.gate_open;
-        match (&mut self.dtls, may_send) {
-            (Some(dtls), true) => dtls.close(),
-            _ => self.dtls = None,
-        }
         self.frames_due = 0;
         self.report_due = false;
         self.state = State::Closed;
         self.stats.milestones.ended = Some(now);
         self.recorder.note(Moment::Ended { reason }, now);
         let ended = Ended { reason, stats: self.stats(), flight_recorder: self.recorder.dump() };
+        match (&mut self.dtls, may_send) {
+            (Some(dtls), true) => dtls.close(),
+            _ => self.dtls = None,
+        }
         self.events.push_back(CallEvent::Ended(Box::new(ended)));
     }
 
@@ -440,6 +438,8 @@ impl Call {
         stats.remote = self.reporter.stats();
         stats.jitter = self.media.as_ref().map(|m| m.jitter_stats()).unwrap_or_default();
         stats.ice_rtt = self.ice.rtt();
+        stats.ice = *self.ice.stats();
+        stats.dtls = self.dtls.as_ref().map(Dtls::stats).unwrap_or_default();
         stats
     }
 
@@ -496,6 +496,19 @@ impl Call {
         self.play_early(now);
         if self.gate_wanted {
             self.open_gate(now);
+        }
+    }
+
+    /// Gives the library's object back; only a ready-made close_notify stays. A server waits for media: it proves that our last flight arrived (D7).
+    fn release_tls(&mut self, now: Time) {
+        self.tls_release_at = None;
+        if self.dtls_role == DtlsRole::Server && self.stats.milestones.first_rtp_in.is_none() {
+            self.tls_release_at = Some(now + TLS_GRACE_SERVER);
+            return;
+        }
+        if let Some(dtls) = &mut self.dtls {
+            dtls.release();
+            self.recorder.note(Moment::TlsReleased, now);
         }
     }
 

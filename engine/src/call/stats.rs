@@ -1,6 +1,8 @@
 //! Figures of one call.
 
+use crate::dtls::DtlsStats;
 use crate::error::DropCounts;
+use crate::ice::IceStats;
 use crate::jitter::JitterStats;
 use crate::keying::Profile;
 use crate::rtp::RemoteStats;
@@ -62,4 +64,8 @@ pub struct CallStats {
     pub jitter: JitterStats,
     /// Round-trip time of consent checks.
     pub ice_rtt: Option<Span>,
+    /// Checks, answers, consent: the evidence of an ICE verdict.
+    pub ice: IceStats,
+    /// Datagrams and repetitions of the handshake: the evidence of a DTLS verdict.
+    pub dtls: DtlsStats,
 }

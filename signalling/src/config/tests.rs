@@ -1,3 +1,5 @@
+//! The configuration judged by what operators write: every fault with its fix, every block of docs/CONFIG.md.
+
 use super::*;
 use std::path::Path;
 

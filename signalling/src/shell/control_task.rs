@@ -350,7 +350,8 @@ fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
         packets_out: Some(stats.rtp_out),
         packets_in: Some(stats.rtp_in),
         setup_ms: stats.milestones.dtls_connected.map(|t| t.since(stats.milestones.opened).as_millis()),
-        ..Evidence::default()
+        checks_sent: u32::try_from(stats.ice.checks_sent).ok(),
+        checks_answered: u32::try_from(stats.ice.checks_answered).ok(),
     }
 }
 

@@ -1,3 +1,5 @@
+//! STUN judged by RFC 5769, the golden vectors, a foreign implementation, and properties.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::Value;
