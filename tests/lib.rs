@@ -1,4 +1,5 @@
-//! Shared pieces of the workspace's tests: the simulated world, and sound.
+//! Shared pieces of the workspace's tests: the simulated world, sound, and a foreign peer.
 
 pub mod sound;
+pub mod str0m_peer;
 pub mod world;
