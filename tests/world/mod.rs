@@ -2,9 +2,17 @@
 //!
 //! Decides: when a datagram arrives, if it does. Given: a seed and link descriptions. Refuses: wall time; nothing here sleeps.
 
+mod call;
+mod check;
 mod link;
+mod plan;
+mod swarm;
 
+pub use call::{Outcome, World};
+pub use check::{Checks, Trace};
 pub use link::{Link, LinkConfig};
+pub use plan::{Hop, Lose, Noise, Plan, caller, greeting};
+pub use swarm::{CpuClock, seeds, swarm};
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

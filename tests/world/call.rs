@@ -1,0 +1,614 @@
+//! One whole call in virtual time: our engine and signalling on one side, Meta's stand-in on the other, links and seeded delays between.
+//!
+//! Given: a [`Plan`]. Decides: the order of things, by their times. Refuses: sockets, threads, clocks; the call is driven as a shard and the
+//! daemon's control task drive it, and every step is followed by the checkers.
+
+use super::check::{Checks, Trace};
+use super::plan::{Hop, Plan};
+use super::{Agenda, Link};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use tipring_engine::bridge::{Echo, Play};
+use tipring_engine::call::{
+    Call, CallConfig, CallEvent, Ended, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole,
+};
+use tipring_engine::codec::SampleRate;
+use tipring_engine::dtls::{Certificate, DtlsConfig, DtlsContext};
+use tipring_engine::dtmf::Digit;
+use tipring_engine::ice::{Candidate, IceConfig, Path};
+use tipring_engine::jitter::JitterConfig;
+use tipring_engine::limits::DATAGRAM_BYTES_MAX;
+use tipring_engine::rng::{Entropy, SeededRng};
+use tipring_engine::time::{Span, Time};
+use tipring_meta_sim::call::{CallConfig as MetaConfig, CallKind, MetaCall};
+use tipring_meta_sim::graph::{self as meta_graph, Account, Reply};
+use tipring_meta_sim::oracle::{Context, Limits, Verdict, judge};
+use tipring_meta_sim::relay::{RelayConfig, Stages};
+use tipring_meta_sim::timeline::Entry;
+use tipring_meta_sim::webhooks::Delivery;
+use tipring_signalling::graph::{GraphOutcome, json};
+use tipring_signalling::sdp;
+use tipring_signalling::session::{
+    CallKey, Command, Dial, Effect, EngineEvent, Input, Notice, Personal, RequestId, SessionConfig, Sessions,
+};
+use tipring_signalling::verdict::Evidence;
+use tipring_signalling::webhook::{envelope, signature};
+
+const ORIGIN: Time = Time::from_nanos(1_000_000_000);
+const UNIX_MS: u64 = 1_795_300_000_000;
+/// No call of any plan lasts longer; a longer one hangs.
+const LIFE_MAX: Span = Span::from_secs(300);
+/// Steps at one instant; more is a loop.
+const STEPS_MAX: u32 = 10_000;
+/// How long the HTTP client waits for a reply that never comes.
+const REPLY_PATIENCE: Span = Span::from_secs(5);
+
+const OUR_V4: &str = "203.0.113.10:40000";
+const OUR_V6: &str = "[2001:db8:1::10]:40000";
+const RELAY_V4: &str = "198.51.100.1:3480";
+const RELAY_V6: &str = "[2001:db8::1]:3480";
+const STRANGER_V4: &str = "192.0.2.66:6666";
+const STRANGER_V6: &str = "[2001:db8:bad::66]:6666";
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().expect("an address of ours")
+}
+
+/// What is on the agenda.
+enum Thing {
+    ToUs { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    ToMeta { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Webhook(Delivery),
+    WebhookAnswered { delivery: Delivery, status: u16, took: Span },
+    Graph { request: RequestId, action: &'static str, body: String },
+    GraphReplied { request: RequestId, outcome: GraphOutcome, accepts: bool },
+    HangUp(CallKey),
+    Noise,
+}
+
+/// Our media call of the moment.
+struct Tenant {
+    key: CallKey,
+    call: Call,
+    /// The session machine closed it: it does not want to hear of the end.
+    released: bool,
+}
+
+/// The host's end: the greeting, then the echo; keeps what is heard.
+struct Ends {
+    inner: Play,
+    listens: bool,
+    heard: mpsc::Sender<Vec<i16>>,
+}
+
+impl MediaPort for Ends {
+    fn wants_pcm(&self) -> Option<SampleRate> {
+        self.listens.then_some(SampleRate::Hz16000)
+    }
+
+    fn wants_opus(&self) -> bool {
+        self.inner.wants_opus()
+    }
+
+    fn incoming(&mut self, frame: Incoming<'_>) {
+        match frame {
+            // The receiver lives as long as the world.
+            Incoming::Pcm { samples, .. } => drop(self.heard.send(samples.to_vec())),
+            Incoming::Opus { .. } => self.inner.incoming(frame),
+        }
+    }
+
+    fn digit(&mut self, digit: Digit) {
+        self.inner.digit(digit);
+    }
+
+    fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing {
+        self.inner.outgoing(frame)
+    }
+}
+
+/// What came of a call.
+pub struct Outcome {
+    /// The engine's last word, if a media call was opened.
+    pub ended: Option<Ended>,
+    /// The session machine's verdict, if it had a call.
+    pub verdict: Option<String>,
+    /// Whether Meta's accept, or the called user, made it a conversation.
+    pub answered: bool,
+    /// What the user typed, as our host was told.
+    pub digits: String,
+    /// What our host heard: mono, 16 kHz.
+    pub heard: Vec<i16>,
+    /// What the user heard: mono, 16 kHz.
+    pub user_heard: Vec<i16>,
+    /// What Meta's side saw.
+    pub timeline: Vec<Entry>,
+    /// When each stage was reached at Meta.
+    pub stages: Stages,
+    /// From the webhook with the offer (or our own request) to keys on our side.
+    pub set_up: Option<Span>,
+    /// From first to last moment.
+    pub lasted: Span,
+    /// Everything that happened, folded.
+    pub trace: Trace,
+    /// Garbage that was thrown at us.
+    pub noise: u64,
+    kind: CallKind,
+}
+
+impl Outcome {
+    /// The oracle's failures, as lines. `greeting`: what the user should have heard.
+    pub fn failures(&self, limits: Limits, greeting: Option<Arc<[i16]>>) -> Vec<Verdict> {
+        let context = Context { kind: self.kind, limits, reference: greeting };
+        judge(&self.timeline, &self.user_heard, &context).into_iter().filter(|verdict| !verdict.pass).collect()
+    }
+
+    /// Code of the engine's end reason; empty when no media call was opened.
+    pub fn reason(&self) -> &'static str {
+        self.ended.as_ref().map_or("", |ended| ended.reason.code())
+    }
+}
+
+/// The world of one call.
+pub struct World {
+    plan: Plan,
+    now: Time,
+    agenda: Agenda<Thing>,
+    /// To Meta and to us, by family.
+    links: [[Link; 2]; 2],
+    hops: [u64; 2],
+    delays: SeededRng,
+    dice: SeededRng,
+    entropy: SeededRng,
+    meta: Option<MetaCall>,
+    sessions: Sessions,
+    config: Arc<CallConfig>,
+    tenant: Option<Tenant>,
+    inbox: VecDeque<Input>,
+    scratch: Scratch,
+    out: Box<[u8; DATAGRAM_BYTES_MAX]>,
+    heard: (mpsc::Sender<Vec<i16>>, mpsc::Receiver<Vec<i16>>),
+    last_rtp: Option<(SocketAddr, Vec<u8>)>,
+    checks: Checks,
+    outcome: Outcome,
+}
+
+impl World {
+    /// Runs a call from the first ring to the last datagram. Panics when an invariant breaks or the call never ends.
+    pub fn run(plan: Plan) -> Outcome {
+        let mut world = Self::new(plan);
+        world.begin();
+        while !world.is_over() {
+            world.step();
+        }
+        world.finish()
+    }
+
+    fn new(plan: Plan) -> Self {
+        let mut seeds = SeededRng::new(plan.seed);
+        let mut link = |config: &super::LinkConfig| Link::new(config.clone(), seeds.u64());
+        let links = [[link(&plan.to_meta[0]), link(&plan.to_meta[1])], [link(&plan.to_us[0]), link(&plan.to_us[1])]];
+        let unix_s = (UNIX_MS / 1_000) as i64;
+        let certificate = Certificate::generate(unix_s).expect("a certificate");
+        let config = CallConfig {
+            ice: IceConfig::default(),
+            dtls: DtlsContext::new(DtlsConfig::default(), certificate).expect("a TLS context"),
+            jitter: JitterConfig::default(),
+            complexity: 5,
+            ntp_origin: (UNIX_MS / 1_000 + 2_208_988_800) << 32,
+        };
+        let outcome = Outcome {
+            ended: None,
+            verdict: None,
+            answered: false,
+            digits: String::new(),
+            heard: Vec::new(),
+            user_heard: Vec::new(),
+            timeline: Vec::new(),
+            stages: Stages::default(),
+            set_up: None,
+            lasted: Span::ZERO,
+            trace: Trace::default(),
+            noise: 0,
+            kind: plan.kind,
+        };
+        Self {
+            now: ORIGIN,
+            agenda: Agenda::default(),
+            links,
+            hops: [0; 2],
+            delays: SeededRng::new(seeds.u64()),
+            dice: SeededRng::new(seeds.u64()),
+            entropy: SeededRng::new(seeds.u64()),
+            meta: None,
+            sessions: Sessions::new(SessionConfig { auto_answer: true, ..SessionConfig::default() }),
+            config: Arc::new(config),
+            tenant: None,
+            inbox: VecDeque::new(),
+            scratch: Scratch::default(),
+            out: Box::new([0; DATAGRAM_BYTES_MAX]),
+            heard: mpsc::channel(),
+            last_rtp: None,
+            checks: Checks::default(),
+            outcome,
+            plan,
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.plan.kind == CallKind::UserInitiated {
+            let config = self.meta_config();
+            self.meta = Some(MetaCall::incoming(config, self.now).expect("the relay has addresses"));
+        } else {
+            let dial = Dial {
+                phone_number_id: Account::default().phone_number_id.as_str().into(),
+                to: Personal::new(&self.plan.script.number),
+                recipient: None,
+                biz_opaque: None,
+            };
+            self.inbox.push_back(Input::Dial(Box::new(dial)));
+        }
+        if let Some(noise) = self.plan.noise {
+            self.agenda.schedule(self.now + noise.every, Thing::Noise);
+        }
+        self.settle_all();
+    }
+
+    fn meta_config(&self) -> MetaConfig {
+        let script = self.plan.script.clone();
+        let mut relay = RelayConfig::new(Some(at(RELAY_V4)), Some(at(RELAY_V6)), self.plan.seed, UNIX_MS, script);
+        relay.faults.clone_from(&self.plan.faults);
+        MetaConfig { id: format!("wacid.World{}", self.plan.seed), account: Account::default(), relay }
+    }
+
+    /// The call is gone at both ends, and nobody waits for anything.
+    fn is_over(&self) -> bool {
+        let meta = self.meta.as_ref().is_some_and(|meta| meta.is_finished(self.now));
+        meta && self.tenant.is_none() && self.sessions.calls().next().is_none()
+    }
+
+    /// Goes to the next moment at which something happens, and lets it.
+    fn step(&mut self) {
+        let media = self.tenant.as_ref().and_then(|tenant| tenant.call.poll_timeout());
+        // The stand-in may ask to be polled at once; that is not ours to judge.
+        let meta = self.meta.as_ref().and_then(|meta| meta.poll_timeout(self.now)).map(|at| at.max(self.now + Span::from_micros(10)));
+        let next = [self.agenda.next_at(), media, meta, self.sessions.poll_timeout()].into_iter().flatten().min();
+        let Some(next) = next else { panic!("nothing will ever happen again, and the call is not over") };
+        self.now = next.max(self.now);
+        assert!(self.now.since(ORIGIN) < LIFE_MAX, "the call never ends");
+        let mut steps = 0;
+        while let Some(thing) = self.agenda.take_due(self.now) {
+            steps += 1;
+            assert!(steps < STEPS_MAX, "things happen for ever at {:?}", self.now);
+            self.happen(thing);
+            self.settle_all();
+        }
+        if let Some(tenant) = &mut self.tenant
+            && tenant.call.poll_timeout().is_some_and(|at| at <= self.now)
+        {
+            tenant.call.handle_timeout(&mut self.scratch, self.now);
+            self.settle_all();
+        }
+        if self.sessions.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.inbox.push_back(Input::Timeout);
+            self.settle_all();
+        }
+        Checks::deadline("the call", self.tenant.as_ref().and_then(|tenant| tenant.call.poll_timeout()), self.now);
+        Checks::deadline("the session machine", self.sessions.poll_timeout(), self.now);
+        if let Some(meta) = &mut self.meta {
+            meta.handle_timeout(self.now);
+        }
+        self.drain_meta();
+    }
+
+    fn happen(&mut self, thing: Thing) {
+        let now = self.now;
+        match thing {
+            Thing::ToUs { local, remote, mut bytes } => {
+                if let Some(tenant) = &mut self.tenant {
+                    tenant.call.handle_datagram(Path { local, remote }, &mut bytes, now);
+                }
+            }
+            Thing::ToMeta { local, remote, bytes } => {
+                if let Some(meta) = &mut self.meta {
+                    meta.handle_datagram(local, remote, &bytes, now);
+                }
+            }
+            Thing::Webhook(delivery) => self.take_webhook(delivery),
+            Thing::WebhookAnswered { delivery, status, took } => {
+                if let Some(meta) = &mut self.meta {
+                    meta.handle_webhook_answer(&delivery, status, took, now);
+                }
+            }
+            Thing::Graph { request, action, body } => self.take_request(request, action, &body),
+            Thing::GraphReplied { request, outcome, accepts } => {
+                if accepts {
+                    self.checks.accepted();
+                }
+                self.inbox.push_back(Input::GraphReply { request, outcome });
+            }
+            Thing::HangUp(call) => self.inbox.push_back(Input::Command { call, command: Command::Terminate }),
+            Thing::Noise => self.make_noise(),
+        }
+    }
+
+    /// As the daemon's web server and control task: proven, parsed, fed.
+    fn take_webhook(&mut self, delivery: Delivery) {
+        self.outcome.trace.step(&delivery.event, self.now);
+        let secrets = [Account::default().app_secret];
+        let status = match signature::verify(&delivery.body, delivery.signature.as_deref(), &secrets) {
+            Ok(_) => {
+                let events = envelope::parse(&delivery.body).expect("an envelope of Meta");
+                if delivery.event == "ACCEPTED" {
+                    self.checks.accepted();
+                }
+                self.inbox.extend(events.into_iter().map(Input::Webhook));
+                200
+            }
+            Err(_) => 401,
+        };
+        let took = self.signalling_delay();
+        self.agenda.schedule(self.now + took, Thing::WebhookAnswered { delivery, status, took });
+    }
+
+    /// As Graph's front door: read, then asked of the call.
+    fn take_request(&mut self, request: RequestId, name: &'static str, body: &str) {
+        let account = Account::default();
+        let path = format!("/v25.0/{}/calls", account.phone_number_id);
+        let token = format!("Bearer {}", account.access_token);
+        let reply = match (meta_graph::read(&account, "POST", &path, Some(&token), body.as_bytes()), &mut self.meta) {
+            (Err(reply), _) => reply,
+            (Ok(action), Some(meta)) => meta.handle_action(&action, self.now),
+            (Ok(action), None) => {
+                let (meta, reply) = MetaCall::outgoing(self.meta_config(), &action, self.now);
+                self.meta = meta;
+                reply
+            }
+        };
+        self.outcome.trace.step(name, self.now);
+        self.answer(request, name, &reply);
+    }
+
+    fn answer(&mut self, request: RequestId, name: &'static str, reply: &Reply) {
+        let at = self.now + reply.delay + self.signalling_delay();
+        let accepts = name == "accept" && reply.status == 200;
+        if self.plan.lose_reply_to == Some(name) {
+            self.plan.lose_reply_to = None;
+            let lost = Thing::GraphReplied { request, outcome: GraphOutcome::Lost, accepts };
+            return self.agenda.schedule(self.now + REPLY_PATIENCE, lost);
+        }
+        let outcome = json::read_reply(reply.status, reply.body.as_bytes());
+        self.agenda.schedule(at, Thing::GraphReplied { request, outcome, accepts });
+    }
+
+    fn signalling_delay(&mut self) -> Span {
+        let least = self.plan.signalling_delay;
+        least + Span::from_nanos(self.delays.below(least.as_nanos() + 1))
+    }
+
+    /// Drains everybody until the world is still.
+    fn settle_all(&mut self) {
+        loop {
+            self.settle();
+            if let Some(input) = self.inbox.pop_front() {
+                let unix_s = ((UNIX_MS + self.now.as_millis()) / 1_000) as i64;
+                self.sessions.handle(input, unix_s, self.now);
+                while let Some(effect) = self.sessions.poll_effect() {
+                    self.perform(effect);
+                    self.settle();
+                }
+            } else {
+                return self.drain_meta();
+            }
+        }
+    }
+
+    /// Drains the call after it was touched, as a shard does.
+    fn settle(&mut self) {
+        let Some(mut tenant) = self.tenant.take() else { return };
+        let now = self.now;
+        self.checks.drain();
+        while let Some((len, path)) = tenant.call.poll_transmit(&mut self.scratch, &mut self.out[..], now) {
+            self.checks.sent(&self.out[..len], path, tenant.call.path());
+            let from = if path.local.is_ipv4() { self.plan.nat.unwrap_or(path.local) } else { path.local };
+            let bytes = self.out[..len].to_vec();
+            self.travel(true, path.remote, from, bytes);
+        }
+        self.checks.selected(tenant.call.path());
+        let mut over = false;
+        while let Some(event) = tenant.call.poll_event() {
+            self.checks.event(&event);
+            let told = match event {
+                CallEvent::DtlsConnected { .. } => {
+                    self.outcome.set_up = Some(now.since(ORIGIN));
+                    None
+                }
+                CallEvent::MediaReady => Some(EngineEvent::MediaReady),
+                CallEvent::FirstRtpIn => Some(EngineEvent::FirstMediaIn),
+                CallEvent::Digit(digit) => {
+                    self.outcome.digits.push(digit.symbol);
+                    None
+                }
+                CallEvent::Ended(ended) => {
+                    over = true;
+                    let told = EngineEvent::Ended { reason: ended.reason, evidence: Box::new(Evidence::default()) };
+                    self.outcome.ended = Some(*ended);
+                    (!tenant.released).then_some(told)
+                }
+                CallEvent::IceConnected { .. } | CallEvent::GateOpened | CallEvent::FirstRtpOut | CallEvent::PortFinished => None,
+            };
+            self.inbox.extend(told.map(|event| Input::Engine { call: tenant.key, event }));
+        }
+        if !over {
+            self.tenant = Some(tenant);
+        }
+    }
+
+    /// Does what the session machine says, as the daemon's control task does.
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Graph { request, action, .. } => {
+                let at = self.now + self.signalling_delay();
+                self.agenda.schedule(at, Thing::Graph { request, action: action.name(), body: json::body(&action) });
+            }
+            Effect::OpenCall { call, remote } => {
+                let event = self.open(call, remote);
+                self.inbox.push_back(Input::Engine { call, event });
+            }
+            Effect::SetRemote { call, remote } => {
+                if let Some(tenant) = self.tenant.as_mut().filter(|tenant| tenant.key == call) {
+                    tenant.call.set_remote_params(*remote, self.now).expect("a usable answer");
+                }
+            }
+            Effect::OpenGate { call } => {
+                if let Some(tenant) = self.tenant.as_mut().filter(|tenant| tenant.key == call) {
+                    tenant.call.open_gate(self.now);
+                }
+            }
+            Effect::CloseCall { call, reason } => {
+                if let Some(tenant) = self.tenant.as_mut().filter(|tenant| tenant.key == call) {
+                    tenant.released = true;
+                    tenant.call.close(reason, self.now);
+                }
+            }
+            Effect::Notify { call, notice, .. } => match notice {
+                Notice::Accepted | Notice::Answered => {
+                    self.outcome.answered = true;
+                    // The first media of a called user is as good as Meta's ACCEPTED.
+                    self.checks.accepted();
+                    if let Some(after) = self.plan.hang_up_after {
+                        self.agenda.schedule(self.now + after, Thing::HangUp(call));
+                    }
+                }
+                Notice::Ended(ending) => {
+                    assert!(self.outcome.verdict.is_none(), "Ended is told once");
+                    self.outcome.verdict = Some(ending.verdict.code.into_owned());
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn open(&mut self, key: CallKey, remote: Option<Box<RemoteParams>>) -> EngineEvent {
+        assert!(self.tenant.is_none(), "one call, one media call");
+        let role = remote.as_ref().map_or(SetupRole::ActPass, |remote| sdp::our_role(remote.role));
+        let greeting = self.plan.greeting.clone();
+        let inner = Play::then(greeting, SampleRate::Hz16000, Box::new(Echo::default()));
+        let ends = Ends { inner, listens: self.plan.listens, heard: self.heard.0.clone() };
+        let candidates = vec![Candidate::host(at(OUR_V4), u16::MAX), Candidate::host(at(OUR_V6), u16::MAX - 1)];
+        let call = Call::new(&self.config, role, candidates, Box::new(ends), &mut self.entropy, self.now);
+        let mut call = call.expect("it has candidates");
+        let local = call.local_params().clone();
+        let refused = remote.and_then(|remote| call.set_remote_params(*remote, self.now).err());
+        if let Some(error) = refused {
+            return EngineEvent::NotSetUp(error);
+        }
+        self.tenant = Some(Tenant { key, call, released: false });
+        EngineEvent::LocalReady(Box::new(local))
+    }
+
+    fn drain_meta(&mut self) {
+        let Some(mut meta) = self.meta.take() else { return };
+        while let Some(transmit) = meta.poll_transmit(self.now) {
+            let is_rtp = transmit.bytes.first().is_some_and(|byte| *byte >= 128);
+            if is_rtp && self.plan.noise.is_some() {
+                self.last_rtp = Some((transmit.local, transmit.bytes.clone()));
+            }
+            self.travel(false, transmit.remote, transmit.local, transmit.bytes);
+        }
+        while let Some(delivery) = meta.poll_webhook(self.now) {
+            let at = self.now + self.signalling_delay();
+            self.agenda.schedule(at, Thing::Webhook(delivery));
+        }
+        self.meta = Some(meta);
+    }
+
+    /// Puts a datagram on its link.
+    fn travel(&mut self, to_meta: bool, to: SocketAddr, from: SocketAddr, mut bytes: Vec<u8>) {
+        self.outcome.trace.datagram(u8::from(to_meta), &bytes, self.now);
+        let nth = &mut self.hops[usize::from(!to_meta)];
+        let hop = Hop { to_meta, nth: *nth, bytes: &bytes, now: self.now };
+        *nth += 1;
+        if self.plan.lose.as_mut().is_some_and(|lose| lose(&hop)) {
+            return;
+        }
+        let link = &mut self.links[usize::from(!to_meta)][usize::from(to.is_ipv6())];
+        for arrival in link.send(&mut bytes, self.now) {
+            let bytes = bytes.clone();
+            let thing = if to_meta {
+                Thing::ToMeta { local: to, remote: from, bytes }
+            } else {
+                let local = if self.plan.nat == Some(to) { at(OUR_V4) } else { to };
+                Thing::ToUs { local, remote: from, bytes }
+            };
+            self.agenda.schedule(arrival, thing);
+        }
+    }
+
+    /// One datagram that no honest peer would send.
+    fn make_noise(&mut self) {
+        let Some(noise) = self.plan.noise else { return };
+        let is_v6 = self.dice.below(2) == 1;
+        let local = at(if is_v6 { OUR_V6 } else { OUR_V4 });
+        let remote = at(match (noise.from_relay, is_v6) {
+            (true, false) => RELAY_V4,
+            (true, true) => RELAY_V6,
+            (false, false) => STRANGER_V4,
+            (false, true) => STRANGER_V6,
+        });
+        let mut bytes = self.garbage();
+        if let Some(tenant) = &mut self.tenant {
+            self.outcome.noise += 1;
+            tenant.call.handle_datagram(Path { local, remote }, &mut bytes, self.now);
+        }
+        if !self.is_over() {
+            self.agenda.schedule(self.now + noise.every, Thing::Noise);
+        }
+    }
+
+    fn garbage(&mut self) -> Vec<u8> {
+        let len = self.dice.below(DATAGRAM_BYTES_MAX as u64 + 2) as usize;
+        let mut bytes = vec![0; len];
+        self.dice.fill(&mut bytes);
+        let mut id = [0; 12];
+        self.dice.fill(&mut id);
+        match self.dice.below(8) {
+            // A Binding success that proves nothing, a Binding request, and one cut short.
+            0 => [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42], &id[..]].concat(),
+            1 => [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42], &id[..]].concat(),
+            2 => [&[0, 1, 0, 64, 0x21, 0x12, 0xa4, 0x42], &id[..7]].concat(),
+            // An alert in clear: fatal, handshake_failure; and close_notify.
+            3 => vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40],
+            4 => vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0],
+            // The user's own stream, far ahead, with a tag that cannot hold.
+            5 => match &self.last_rtp {
+                Some((_, last)) => {
+                    let mut forged = last.clone();
+                    forged[2] = forged[2].wrapping_add(40);
+                    if let Some(byte) = forged.last_mut() {
+                        *byte ^= 0x55;
+                    }
+                    forged
+                }
+                None => [&[0x80, 111], &bytes[..]].concat(),
+            },
+            6 => [&[0x81, 201], &bytes[..]].concat(),
+            _ => bytes,
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        self.outcome.lasted = self.now.since(ORIGIN);
+        self.outcome.heard = self.heard.1.try_iter().flatten().collect();
+        if let Some(meta) = &self.meta {
+            self.outcome.stages = meta.stages();
+            self.outcome.user_heard = meta.heard().to_vec();
+            self.outcome.timeline = meta.timeline().entries().to_vec();
+            // Held-back Graph answers are noted ahead of their time.
+            self.outcome.timeline.sort_by_key(|entry| entry.at);
+        }
+        self.outcome
+    }
+}

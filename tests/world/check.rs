@@ -1,0 +1,157 @@
+//! What must hold after every step, whatever the network does: the checkers of one call.
+//!
+//! Given: every datagram that leaves us, every event, every deadline. Decides: pass, or panic with the rule. Refuses: anything that only the
+//! far end can judge (`tipring_meta_sim::oracle`).
+
+use tipring_engine::call::CallEvent;
+use tipring_engine::ice::Path;
+use tipring_engine::limits::{CALL_EVENTS_MAX, SEND_BYTES_MAX};
+use tipring_engine::time::Time;
+use tipring_engine::wire::demux::{PacketKind, classify};
+
+/// Datagrams of one drain: checks on every pair, a handshake flight, frames, reports. Far above what is ever right.
+const BURST_MAX: usize = 64;
+
+/// Invariants of our side of one call.
+#[derive(Debug, Default)]
+pub struct Checks {
+    nominated: Option<Path>,
+    asked_for: Vec<Path>,
+    accepted: bool,
+    ssrc: Option<u32>,
+    last: Option<(u16, u32)>,
+    ended: bool,
+    burst: usize,
+    events: usize,
+    /// RTP packets that left.
+    pub rtp: u64,
+}
+
+impl Checks {
+    /// Graph answered accept with 200, or the called user picked up: media may leave.
+    pub fn accepted(&mut self) {
+        self.accepted = true;
+    }
+
+    /// A drain begins.
+    pub fn drain(&mut self) {
+        (self.burst, self.events) = (0, 0);
+    }
+
+    /// A datagram leaves us; `selected` is the call's own idea of its pair.
+    pub fn sent(&mut self, bytes: &[u8], path: Path, selected: Option<Path>) {
+        assert!(!self.ended, "nothing leaves after Ended");
+        assert!(bytes.len() <= SEND_BYTES_MAX, "a datagram of {} bytes (R-27)", bytes.len());
+        self.burst += 1;
+        assert!(self.burst <= BURST_MAX, "{BURST_MAX} datagrams in one drain");
+        self.selected(selected);
+        let kind = classify(bytes);
+        if kind == PacketKind::Stun {
+            if is_nominating(bytes) && !self.asked_for.contains(&path) {
+                self.asked_for.push(path);
+            }
+            assert!(self.asked_for.len() <= 1, "USE-CANDIDATE on a second pair (R-24)");
+            return;
+        }
+        //= meta#R-25  type=test
+        assert!(self.nominated.is_some(), "{kind:?} before a pair is nominated (R-25)");
+        //= meta#R-26  type=test
+        assert_eq!(self.nominated, Some(path), "{kind:?} on another pair than the nominated one (R-26)");
+        match kind {
+            PacketKind::Dtls => {}
+            PacketKind::Rtp => self.rtp(bytes),
+            PacketKind::Rtcp => {
+                assert!(self.accepted, "RTCP before accept was answered (R-34)");
+                self.same_ssrc(u32::from_be_bytes(bytes[4..8].try_into().expect("an RTCP header")));
+            }
+            PacketKind::Stun | PacketKind::Unknown => panic!("we sent what nobody knows"),
+        }
+    }
+
+    fn rtp(&mut self, bytes: &[u8]) {
+        //= meta#R-34  type=test
+        assert!(self.accepted, "RTP before accept was answered (R-34)");
+        let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
+        let timestamp = u32::from_be_bytes(bytes[4..8].try_into().expect("an RTP header"));
+        self.same_ssrc(u32::from_be_bytes(bytes[8..12].try_into().expect("an RTP header")));
+        if let Some((last_seq, last_timestamp)) = self.last.replace((seq, timestamp)) {
+            assert_eq!(seq, last_seq.wrapping_add(1), "sequence numbers grow by one (RFC 3550 section 5.1)");
+            assert_eq!(timestamp, last_timestamp.wrapping_add(960), "timestamps grow by 960 (R-17)");
+        }
+        self.rtp += 1;
+    }
+
+    //= meta#R-19  type=test
+    fn same_ssrc(&mut self, ssrc: u32) {
+        assert_eq!(*self.ssrc.get_or_insert(ssrc), ssrc, "one SSRC from first to last (R-19)");
+    }
+
+    /// The call's pair, asked after every step.
+    pub fn selected(&mut self, selected: Option<Path>) {
+        if let Some(path) = self.nominated {
+            assert_eq!(selected, Some(path), "the pair never changes (R-26)");
+        }
+        self.nominated = selected;
+    }
+
+    /// An event reaches the host.
+    pub fn event(&mut self, event: &CallEvent) {
+        assert!(!self.ended, "Ended is the last event");
+        self.events += 1;
+        assert!(self.events <= CALL_EVENTS_MAX, "{CALL_EVENTS_MAX} events in one drain");
+        self.ended = matches!(event, CallEvent::Ended(_));
+    }
+
+    /// A deadline after `handle_timeout` and a full drain: a past one would turn for ever.
+    pub fn deadline(who: &str, deadline: Option<Time>, now: Time) {
+        assert!(deadline.is_none_or(|at| at > now), "{who} asks to be woken at {deadline:?}, and it is {now:?}");
+    }
+}
+
+/// A Binding request with USE-CANDIDATE (RFC 8445 section 16.1).
+fn is_nominating(bytes: &[u8]) -> bool {
+    if bytes.len() < 20 || bytes[..2] != [0, 1] {
+        return false;
+    }
+    let mut rest = &bytes[20..];
+    while rest.len() >= 4 {
+        let len = usize::from(u16::from_be_bytes([rest[2], rest[3]])).next_multiple_of(4);
+        if rest[..2] == [0x00, 0x25] {
+            return true;
+        }
+        rest = rest.get(4 + len..).unwrap_or_default();
+    }
+    false
+}
+
+/// What happened, folded: time, host, kind and size class of every datagram, never its bytes, because the TLS library draws its own keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trace(u64);
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Trace {
+    /// Folds in a datagram that `host` sends.
+    pub fn datagram(&mut self, host: u8, bytes: &[u8], now: Time) {
+        // A power of two: signatures vary by a byte or two.
+        let class = bytes.len().next_power_of_two().trailing_zeros() as u8;
+        self.fold(&now.as_nanos().to_be_bytes());
+        self.fold(&[host, classify(bytes) as u8, class]);
+    }
+
+    /// Folds in a step of signalling.
+    pub fn step(&mut self, what: &str, now: Time) {
+        self.fold(&now.as_nanos().to_be_bytes());
+        self.fold(what.as_bytes());
+    }
+
+    fn fold(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
