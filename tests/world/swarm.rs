@@ -56,8 +56,7 @@ impl CpuClock {
 /// First field of schedstat: nanoseconds on a processor.
 fn read() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let ns: u64 = text.split_whitespace().next()?.parse().ok()?;
-    (ns > 0).then_some(Duration::from_nanos(ns))
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 #[cfg(test)]
