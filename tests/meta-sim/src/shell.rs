@@ -1,7 +1,7 @@
 //! The stand-in on loopback: UDP sockets for the relay, HTTP/1 for Graph, HTTP for webhooks, the only clock reads of the package.
 //!
 //! Given: where the business takes webhooks. Decides: real time and sockets. Refuses: protocol; everything is asked of
-//! [`MetaCall`](crate::call::MetaCall). Runs on any tokio runtime with time and I/O; every wait is bounded. A webhook is tried once: repeated
+//! [`MetaCall`]. Runs on any tokio runtime with time and I/O; every wait is bounded. A webhook is tried once: repeated
 //! deliveries are faults to be asked for, not weather.
 
 use crate::call::{CallConfig, CallKind, MetaCall};
