@@ -4,7 +4,7 @@
 //! fault reach another: a panic ends the calls of this shard, never the host.
 
 use super::clock::Clock;
-use super::mailbox::{Command, Mail, NewCall};
+use super::mailbox::{Command, Mail, NewCall, Report};
 use super::slab::{Key, Slab};
 use super::wheel::Wheel;
 use crate::call::{Call, CallEvent, CallStats, Ended, Scratch};
@@ -14,7 +14,7 @@ use crate::ice::Path;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::net::{Epoll, MediaSocket, Ports};
 use crate::time::{Span, Time};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -73,6 +73,8 @@ pub(crate) struct Shard {
     ready: Vec<u64>,
     /// Tenants whose events wait for room in the host's ring.
     held: Vec<Key>,
+    /// Ended calls that the host's ring had no room for. While there are any, no command is taken, so there are never more than calls.
+    farewells: VecDeque<Report>,
     stopping: bool,
 }
 
@@ -95,6 +97,7 @@ impl Shard {
             due: Vec::with_capacity(calls_max),
             ready: Vec::with_capacity(256),
             held: Vec::new(),
+            farewells: VecDeque::new(),
             stopping: false,
         })
     }
@@ -114,7 +117,9 @@ impl Shard {
 
     /// One turn: wait, mailbox, sockets, timers.
     fn turn(&mut self) {
-        let wait = self.wheel.wait(self.clock.now(), if self.held.is_empty() { WAIT_MAX } else { Span::from_millis(1) });
+        let wait = self
+            .wheel
+            .wait(self.clock.now(), if self.held.is_empty() && self.farewells.is_empty() { WAIT_MAX } else { Span::from_millis(1) });
         // Rounded up: waking a fraction early would only turn once more for nothing.
         let wait_ms = i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
         self.ready.clear();
@@ -142,10 +147,16 @@ impl Shard {
         for key in core::mem::take(&mut self.held) {
             self.settle(key, now);
         }
+        if !self.farewells.is_empty() {
+            self.tell_farewells();
+        }
     }
 
     fn take_commands(&mut self, now: Time) {
         for _ in 0..COMMANDS_PER_TURN {
+            if !self.farewells.is_empty() {
+                return;
+            }
             let Ok(command) = self.mail.commands.pop() else { return };
             match command {
                 Command::Open(new) => self.open(*new, now),
@@ -232,7 +243,7 @@ impl Shard {
                 socket.send(&self.send[..len], path.remote);
             }
         }
-        let mut over = false;
+        let mut over = None;
         let mut woke = false;
         while let Some(event) = tenant.held.take().or_else(|| tenant.call.poll_event()) {
             if let CallEvent::IceConnected { path, .. } = &event {
@@ -242,14 +253,16 @@ impl Shard {
                 }
                 tenant.close_losers_at = Some(now + LOSER_LINGER);
             }
-            let ended = matches!(event, CallEvent::Ended(_));
+            if matches!(event, CallEvent::Ended(_)) {
+                over = Some((tenant.id, event));
+                break;
+            }
             if let Err(rtrb::PushError::Full((_, event))) = self.mail.reports.push((tenant.id, event)) {
                 tenant.held = Some(event);
                 self.held.push(key);
                 break;
             }
             woke = true;
-            over |= ended;
         }
         if woke {
             self.mail.host.wake();
@@ -258,8 +271,11 @@ impl Shard {
             tenant.setting_up = false;
             self.load.setting_up.fetch_sub(1, Ordering::Relaxed);
         }
-        if over {
+        if let Some(report) = over {
+            // First gone, then told: a host that hears `Ended` finds the room and the port given back.
             self.evict(key, now);
+            self.farewells.push_back(report);
+            self.tell_farewells();
             return;
         }
         let deadline = [tenant.call.poll_timeout(), tenant.close_losers_at].into_iter().flatten().min();
@@ -267,6 +283,17 @@ impl Shard {
             tenant.armed = deadline;
             self.wheel.arm(key, deadline);
         }
+    }
+
+    /// Reports ended calls as far as the host's ring has room.
+    fn tell_farewells(&mut self) {
+        while let Some(report) = self.farewells.pop_front() {
+            if let Err(rtrb::PushError::Full(report)) = self.mail.reports.push(report) {
+                self.farewells.push_front(report);
+                break;
+            }
+        }
+        self.mail.host.wake();
     }
 
     fn close(&mut self, key: Key, reason: EndReason) {
@@ -291,16 +318,15 @@ impl Shard {
     fn fault(&mut self) {
         let now = self.clock.now();
         for key in self.tenants.keys() {
-            if let Some(tenant) = self.tenants.get_mut(key) {
-                let ended = Ended { reason: EndReason::InternalFault, stats: CallStats::default(), flight_recorder: Vec::new() };
-                let _ = self.mail.reports.push((tenant.id, CallEvent::Ended(Box::new(ended))));
-                if tenant.setting_up {
-                    self.load.setting_up.fetch_sub(1, Ordering::Relaxed);
-                }
+            let Some(tenant) = self.tenants.get_mut(key) else { continue };
+            let ended = Ended { reason: EndReason::InternalFault, stats: CallStats::default(), flight_recorder: Vec::new() };
+            self.farewells.push_back((tenant.id, CallEvent::Ended(Box::new(ended))));
+            if tenant.setting_up {
+                self.load.setting_up.fetch_sub(1, Ordering::Relaxed);
             }
             self.evict(key, now);
         }
-        self.mail.host.wake();
+        self.tell_farewells();
     }
 }
 
