@@ -17,7 +17,7 @@ fn clean(outcome: &Outcome) {
 
 #[test]
 fn clean_call_passes_every_line_of_the_oracle() {
-    swarm("clean_call_passes_every_line_of_the_oracle", seeds(1..3), |seed| {
+    swarm("virtual_call::clean_call_passes_every_line_of_the_oracle", seeds(1..3), |seed| {
         let outcome = World::run(Plan::clean(seed));
         clean(&outcome);
         assert_eq!(outcome.failures(Limits::default(), Some(greeting())), []);
@@ -82,7 +82,7 @@ fn hundred_bad_days_connect_and_end_a_hundred_times_faster_than_real_time() {
         assert!(outcome.answered && !outcome.user_heard.is_empty());
         (took, outcome.lasted, seed)
     };
-    let outcomes = swarm("hundred_bad_days_connect_and_end_a_hundred_times_faster_than_real_time", seeds(0..100), run);
+    let outcomes = swarm("virtual_call::hundred_bad_days_connect_and_end_a_hundred_times_faster_than_real_time", seeds(0..100), run);
     let lasted: f64 = outcomes.iter().map(|(_, lasted, _)| lasted.as_millis() as f64 / 1_000.0).sum();
     let slowest = outcomes.iter().max_by_key(|outcome| outcome.0).expect("some ran");
     println!("{} calls, {lasted:.0} virtual seconds; slowest set-up {} ms (seed {})", outcomes.len(), slowest.0.as_millis(), slowest.2);

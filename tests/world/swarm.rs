@@ -15,7 +15,7 @@ pub fn seeds(range: Range<u64>) -> Vec<u64> {
     }
 }
 
-/// Runs `body` for every seed and panics, when all are through, with one line of command for each that failed.
+/// Runs `body` for every seed of `test` (`file::name`) and panics, when all are through, with one line of command for each that failed.
 pub fn swarm<T>(test: &str, seeds: impl IntoIterator<Item = u64>, mut body: impl FnMut(u64) -> T) -> Vec<T> {
     let mut done = Vec::new();
     let mut failed = Vec::new();
@@ -32,9 +32,10 @@ pub fn swarm<T>(test: &str, seeds: impl IntoIterator<Item = u64>, mut body: impl
     done
 }
 
-/// What repeats one seed.
+/// What repeats one seed of `test`, which is the file and the name of the test: `virtual_call::clean`.
 fn command(seed: u64, test: &str) -> String {
-    format!("SEED={seed} cargo test --workspace --test virtual_call -- --exact {test}")
+    let (file, name) = test.split_once("::").unwrap_or((test, ""));
+    format!("SEED={seed} cargo test --workspace --test {file} -- --exact {name}")
 }
 
 /// Processor time of this thread, from the scheduler: other people's load does not count.
@@ -66,6 +67,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "SEED=7 cargo test --workspace --test virtual_call -- --exact some_test\n    seven is unlucky")]
     fn a_failing_seed_is_printed_with_its_command_after_the_others_ran() {
-        swarm("some_test", 0..9, |seed| assert!(seed != 7, "seven is unlucky"));
+        swarm("virtual_call::some_test", 0..9, |seed| assert!(seed != 7, "seven is unlucky"));
     }
 }

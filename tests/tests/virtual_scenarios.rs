@@ -1,0 +1,261 @@
+//! What the world does to a call, one scenario a test (protocols.md chapter 12), each a whole call in virtual time under the world's checkers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use tipring_engine::limits::FRAME_MS;
+use tipring_engine::rng::{Entropy, SeededRng};
+use tipring_engine::time::{Span, Time};
+use tipring_meta_sim::call::CallKind;
+use tipring_meta_sim::faults::{Fault, Outcome as Expected};
+use tipring_meta_sim::oracle::Limits;
+use tipring_meta_sim::timeline::What;
+use tipring_meta_sim::user::{Speech, Typing};
+use tipring_tests::world::{LinkConfig, Noise, Outcome, Plan, World, caller, seeds, swarm};
+
+fn ends_well(outcome: &Outcome) {
+    assert_eq!((outcome.reason(), outcome.verdict.as_deref(), outcome.answered), ("HANG_UP", Some("HANG_UP"), true));
+}
+
+fn passes_the_oracle(outcome: &Outcome) {
+    ends_well(outcome);
+    assert_eq!(outcome.failures(Limits::default(), None), []);
+}
+
+fn short(seed: u64) -> Plan {
+    Plan::clean(seed).short(Span::from_secs(4))
+}
+
+/// Scenarios 3, 5, 6, 7, 8, 12, 13, 14, 15, 16, 17, 18, 21, and everything above IP: webhooks late, twice, out of order, forged; Graph slow or refusing.
+#[test]
+fn every_misbehaviour_of_meta_comes_out_as_its_name_says() {
+    swarm("virtual_scenarios::every_misbehaviour_of_meta_comes_out_as_its_name_says", seeds(0..Fault::ALL.len() as u64), |seed| {
+        let fault = Fault::ALL[seed as usize % Fault::ALL.len()];
+        let mut plan = short(seed).with(fault);
+        if matches!(fault, Fault::AnswersActive | Fault::AnswersActpass) {
+            plan.kind = CallKind::BusinessInitiated;
+        }
+        if let Expected::CallEnds(_) = fault.outcome() {
+            // The user waits until somebody else ends it.
+            plan.script.hang_up_after = None;
+            plan.script.patience = Span::from_secs(120);
+        }
+        let outcome = World::run(plan);
+        match fault.outcome() {
+            Expected::CallSucceeds => {
+                passes_the_oracle(&outcome);
+                assert!(!outcome.user_heard.is_empty(), "{fault}: the user heard nothing");
+            }
+            // Accepted after 8 s without media, the call is ended by Meta after 20 s more: before ICE gives up at 39.5 s.
+            Expected::CallEnds("ICE_TIMEOUT") => {
+                assert_eq!((outcome.reason(), outcome.verdict.as_deref()), ("HANG_UP", Some("META_138021")), "{fault}");
+            }
+            Expected::CallEnds(code) => assert_eq!(outcome.reason(), code, "{fault}: {:?}", outcome.verdict),
+            Expected::NoCall => {
+                assert!(!outcome.answered && outcome.stages.first_rtp.is_none(), "{fault}: {:?}", outcome.verdict);
+                assert_ne!(outcome.verdict.as_deref(), Some("INTERNAL_FAULT"), "{fault}");
+            }
+            // Told to the business side, which is the engine here and knows better.
+            Expected::RuleFails(_) => passes_the_oracle(&outcome),
+        }
+    });
+}
+
+/// Scenario 1.
+#[test]
+fn a_minute_of_clean_call_has_fifty_packets_a_second() {
+    let outcome = World::run(Plan::clean(1).short(Span::from_secs(60)));
+    passes_the_oracle(&outcome);
+    let wait = outcome.stages.first_rtp.zip(outcome.stages.accepted).map(|(rtp, accepted)| rtp.since(accepted));
+    assert!(wait.is_some_and(|wait| wait <= Span::from_millis(150)), "{wait:?}");
+    let sent = outcome.ended.expect("a media call").stats.rtp_out;
+    assert!(sent.abs_diff(60_000 / FRAME_MS) <= 10, "{sent} packets in a minute");
+}
+
+/// Scenario 2.
+#[test]
+fn five_percent_loss_is_repaired_more_often_than_not() {
+    let link =
+        LinkConfig { delay: Span::from_millis(60), jitter: Span::from_millis(20), loss: 500, duplicate: 200, ..LinkConfig::default() };
+    swarm("virtual_scenarios::five_percent_loss_is_repaired_more_often_than_not", seeds(0..3), |seed| {
+        let mut plan = Plan::clean(seed).on(&link).short(Span::from_secs(60));
+        plan.script.speech = (0..15).map(|n| Speech { after: Span::from_secs(4).times(n), pcm: caller() }).collect();
+        let outcome = World::run(plan);
+        ends_well(&outcome);
+        assert!(outcome.set_up.is_some_and(|took| took <= Span::from_secs(3)), "{:?}", outcome.set_up);
+        let jitter = outcome.ended.expect("a media call").stats.jitter;
+        println!("seed {seed}: {} played, {} by FEC, {} concealed, {} late", jitter.played, jitter.fec, jitter.concealed, jitter.late);
+        assert!(jitter.fec > jitter.concealed, "{jitter:?}");
+        assert!(jitter.late * 100 < jitter.played, "{jitter:?}");
+    });
+}
+
+/// Scenario 4.
+#[test]
+fn each_of_the_first_twelve_datagrams_may_be_lost() {
+    for to_meta in [true, false] {
+        swarm("virtual_scenarios::each_of_the_first_twelve_datagrams_may_be_lost", seeds(0..12), |seed| {
+            let mut plan = short(seed);
+            plan.lose = Some(Box::new(move |hop| hop.to_meta == to_meta && hop.nth == seed));
+            let outcome = World::run(plan);
+            ends_well(&outcome);
+            let took = outcome.set_up.expect("keys");
+            assert!(took <= Span::from_millis(2_500), "to Meta: {to_meta}, {} ms", took.as_millis());
+        });
+    }
+}
+
+/// Scenario 6.
+#[test]
+fn ipv6_that_comes_alive_after_ten_seconds_changes_nothing() {
+    let mut plan = short(6);
+    plan.script.hang_up_after = Some(Span::from_secs(14));
+    let late = LinkConfig { blackout: Some((Time::ZERO, Time::from_nanos(11_000_000_000))), ..LinkConfig::default() };
+    (plan.to_meta[1], plan.to_us[1]) = (late.clone(), late);
+    let outcome = World::run(plan);
+    passes_the_oracle(&outcome);
+    let took = outcome.stages.nominated.zip(outcome.stages.sdp).map(|(nominated, sdp)| nominated.since(sdp));
+    assert!(took.is_some_and(|took| took <= Span::from_secs(1)), "{took:?}");
+}
+
+/// Scenario 9.
+#[test]
+fn nat_in_front_of_us_is_no_obstacle() {
+    let nat = "192.0.2.99:61234".parse().expect("an address");
+    let mut plan = short(9).with(Fault::DeadIpv6);
+    plan.nat = Some(nat);
+    let outcome = World::run(plan);
+    passes_the_oracle(&outcome);
+    let sources: HashSet<_> = outcome
+        .timeline
+        .iter()
+        .filter_map(|e| if let What::Rtp { path, ticks: Some(_), .. } = &e.what { Some(path.remote) } else { None })
+        .collect();
+    assert_eq!(sources, HashSet::from([nat]));
+}
+
+/// Scenarios 19 and 20: whatever is thrown at us, what we send, and when, is the same to the nanosecond.
+#[test]
+fn garbage_only_moves_counters() {
+    for (from_relay, every) in [(false, Span::from_micros(200)), (true, Span::from_millis(3))] {
+        swarm("virtual_scenarios::garbage_only_moves_counters", seeds(20..23), |seed| {
+            let quiet = World::run(short(seed));
+            let loud = World::run(Plan { noise: Some(Noise { from_relay, every }), ..short(seed) });
+            passes_the_oracle(&loud);
+            assert_eq!(loud.trace, quiet.trace, "from the relay's address: {from_relay}");
+            let drops = |outcome: &Outcome| outcome.ended.as_ref().expect("a media call").stats.drops.total();
+            assert!(loud.noise > 500 && drops(&loud) >= drops(&quiet) + loud.noise * 9 / 10, "{} of {} counted", drops(&loud), loud.noise);
+        });
+    }
+}
+
+/// Scenario 21.
+#[test]
+fn all_sending_ends_thirty_seconds_after_the_last_consent() {
+    let mut plan = short(21).with(Fault::ConsentLost);
+    plan.script.hang_up_after = None;
+    let outcome = World::run(plan);
+    assert_eq!(outcome.reason(), "CONSENT_LOST");
+    let accepted = outcome.stages.accepted.expect("a conversation");
+    let ended = outcome.ended.expect("a media call").stats.milestones.ended.expect("an end");
+    // The relay falls silent two seconds after the accept; the last answer is up to six seconds older.
+    let after = ended.since(accepted).as_millis();
+    assert!((25_000..=33_000).contains(&after), "{after} ms after the accept");
+}
+
+/// Scenario 22.
+#[test]
+fn every_second_consent_lost_is_nothing() {
+    let mut plan = Plan::clean(22).short(Span::from_secs(60));
+    let mut odd = false;
+    plan.lose = Some(Box::new(move |hop| {
+        let is_consent = hop.to_meta && hop.bytes[0] < 4 && hop.now > Time::from_nanos(4_000_000_000);
+        odd ^= is_consent;
+        is_consent && odd
+    }));
+    let outcome = World::run(plan);
+    ends_well(&outcome);
+    // Meta sees only every second one.
+    let failures = outcome.failures(Limits::default(), None);
+    assert!(failures.iter().all(|verdict| verdict.rule == "RFC7675-5.1"), "{failures:?}");
+}
+
+/// Scenario 23.
+#[test]
+fn digits_survive_loss_duplicates_and_the_loss_of_all_their_first_packets() {
+    let link = LinkConfig { jitter: Span::from_millis(15), loss: 500, duplicate: 500, ..LinkConfig::default() };
+    swarm("virtual_scenarios::digits_survive_loss_duplicates_and_the_loss_of_all_their_first_packets", seeds(0..10), |seed| {
+        let mut plan = short(seed).on(&link);
+        plan.script.typing.push(Typing { after: Span::from_secs(1), digits: "11#5".to_owned() });
+        plan.lose = Some(Box::new(|hop| !hop.to_meta && hop.bytes[0] >= 128 && hop.bytes[1] == 0x80 | 126));
+        let outcome = World::run(plan);
+        ends_well(&outcome);
+        assert_eq!(outcome.digits, "11#5");
+    });
+}
+
+#[test]
+fn business_calls_and_hangs_up() {
+    for kind in [CallKind::BusinessInitiated, CallKind::UserInitiated] {
+        let mut plan = short(30);
+        plan.kind = kind;
+        plan.hang_up_after = Some(Span::from_secs(3));
+        plan.script.hang_up_after = Some(Span::from_secs(60));
+        passes_the_oracle(&World::run(plan));
+    }
+}
+
+#[test]
+fn replies_of_graph_that_never_arrive_do_not_cost_the_call() {
+    for action in ["pre_accept", "accept"] {
+        let mut plan = short(31);
+        plan.lose_reply_to = Some(action);
+        plan.script.hang_up_after = Some(Span::from_secs(20));
+        let outcome = World::run(plan);
+        ends_well(&outcome);
+        assert!(!outcome.user_heard.is_empty(), "{action}");
+    }
+}
+
+#[test]
+fn five_dark_seconds_are_survived() {
+    let dark = (Time::from_nanos(4_000_000_000), Time::from_nanos(9_000_000_000));
+    let plan = Plan::clean(32).short(Span::from_secs(12)).on(&LinkConfig { blackout: Some(dark), ..LinkConfig::default() });
+    let outcome = World::run(plan);
+    ends_well(&outcome);
+    let last = outcome.timeline.iter().rfind(|e| matches!(e.what, What::Rtp { ticks: Some(_), .. })).map(|e| e.at);
+    assert!(last > Some(Time::from_nanos(12_000_000_000)), "media after the dark: {last:?}");
+}
+
+#[test]
+fn path_of_the_least_mtu_is_wide_enough() {
+    passes_the_oracle(&World::run(short(33).on(&LinkConfig { mtu_bytes: 1_200, ..LinkConfig::default() })));
+}
+
+#[test]
+fn losses_in_bursts_are_survived() {
+    swarm("virtual_scenarios::losses_in_bursts_are_survived", seeds(0..20), |seed| {
+        let link = LinkConfig { burst_start: 100, burst_end: 2_000, burst_loss: 9_000, ..LinkConfig::default() };
+        ends_well(&World::run(short(seed).on(&link)));
+    });
+}
+
+/// A checksum that failed to see it: a handshake may break, a call may not hang.
+#[test]
+fn flipped_bits_never_leave_a_call_hanging() {
+    swarm("virtual_scenarios::flipped_bits_never_leave_a_call_hanging", seeds(0..20), |seed| {
+        let mut rng = SeededRng::new(seed);
+        let link = LinkConfig { corrupt: 100 + rng.below(900), ..LinkConfig::default() };
+        let outcome = World::run(short(seed).on(&link));
+        let verdict = outcome.verdict.as_deref().expect("an end");
+        assert_ne!(verdict, "INTERNAL_FAULT");
+    });
+}
+
+#[test]
+fn silent_business_still_sends() {
+    // A greeting of nothing, and a user who says nothing: silence frames from the first moment.
+    let outcome = World::run(Plan { greeting: Arc::from([]), ..short(34) }.with(Fault::MutePeer));
+    passes_the_oracle(&outcome);
+    let stats = outcome.ended.expect("a media call").stats;
+    assert_eq!(stats.rtp_out, stats.silence_out);
+}
