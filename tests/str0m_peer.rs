@@ -27,7 +27,27 @@ pub struct Str0mPeer {
 /// A running peer.
 pub struct Running {
     stop: mpsc::Sender<()>,
-    thread: JoinHandle<Vec<Vec<u8>>>,
+    thread: JoinHandle<Traffic>,
+}
+
+/// What a peer that ran has seen.
+#[derive(Default)]
+pub struct Traffic {
+    /// The Opus packets it received, in the order of their sequence numbers as str0m gives them.
+    pub received: Vec<Vec<u8>>,
+    /// How many packets it sent.
+    pub sent: u64,
+    /// Interarrival jitter of what it received, in microseconds (RFC 3550 section 6.4.1).
+    pub jitter_us: f64,
+}
+
+impl Traffic {
+    /// What it heard, decoded at 16 kHz.
+    pub fn heard(&self) -> Vec<i16> {
+        let mut decoder = Decoder::new(SampleRate::Hz16000).expect("a decoder");
+        let mut pcm = vec![0; 5_760];
+        self.received.iter().flat_map(|p| decoder.decode(p, &mut pcm).map(|n| pcm[..n].to_vec()).unwrap_or_default()).collect()
+    }
 }
 
 impl Default for Str0mPeer {
@@ -73,17 +93,19 @@ impl Str0mPeer {
 impl Running {
     /// Stops it; gives what it heard, decoded at 16 kHz, and how many packets that was.
     pub fn stop(self) -> (Vec<i16>, usize) {
+        let traffic = self.finish();
+        (traffic.heard(), traffic.received.len())
+    }
+
+    /// Stops it; gives all it has seen.
+    pub fn finish(self) -> Traffic {
         self.stop.send(()).expect("the peer runs");
-        let packets = self.thread.join().expect("the peer lives");
-        let mut decoder = Decoder::new(SampleRate::Hz16000).expect("a decoder");
-        let mut pcm = vec![0; 5_760];
-        let heard = packets.iter().flat_map(|p| decoder.decode(p, &mut pcm).map(|n| pcm[..n].to_vec()).unwrap_or_default()).collect();
-        (heard, packets.len())
+        self.thread.join().expect("the peer lives")
     }
 }
 
-/// Runs str0m until told to stop; gives back the Opus packets it received.
-fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, stop: &mpsc::Receiver<()>) -> Vec<Vec<u8>> {
+/// Runs str0m until told to stop.
+fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, stop: &mpsc::Receiver<()>) -> Traffic {
     let settings = EncoderSettings {
         rate: SampleRate::Hz48000,
         application: Application::Audio,
@@ -94,16 +116,19 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
         playback_rate_hz_max: 48_000,
     };
     let mut encoder = Encoder::new(&settings).expect("an encoder");
+    // Twenty seconds hold a whole number of periods of any tone of whole hertz: the next round joins without a step.
     let speech = tone(tone_hz, 48_000, 20.0);
-    let mut frames = speech.chunks_exact(960);
-    let mut frame_number = 0;
+    let mut frames = speech.chunks_exact(960).cycle();
     let mut next_frame: Option<Instant> = None;
-    let mut received = Vec::new();
+    let mut traffic = Traffic::default();
+    let mut transit_us: Option<f64> = None;
+    let begun = Instant::now();
     let mut buffer = [0; 2_000];
     let local = socket.local_addr().expect("bound");
     loop {
-        if stop.try_recv().is_ok() {
-            return received;
+        // Told to, or nobody is left to tell.
+        if !matches!(stop.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+            return traffic;
         }
         let deadline = loop {
             match rtc.poll_output().expect("str0m goes on") {
@@ -113,7 +138,14 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
                 }
                 Output::Event(Event::Connected) => next_frame = Some(Instant::now()),
                 Output::Event(Event::MediaAdded(added)) => mid = Some(added.mid),
-                Output::Event(Event::MediaData(media)) => received.push(media.data.to_vec()),
+                Output::Event(Event::MediaData(media)) => {
+                    let arrival_us = media.network_time.saturating_duration_since(begun).as_micros() as f64;
+                    let now_us = arrival_us - media.time.as_seconds() * 1e6;
+                    if let Some(before_us) = transit_us.replace(now_us) {
+                        traffic.jitter_us += ((now_us - before_us).abs() - traffic.jitter_us) / 16.0;
+                    }
+                    traffic.received.push(media.data.to_vec());
+                }
                 Output::Event(_) => {}
             }
         };
@@ -125,9 +157,9 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
                 let len = encoder.encode(frame, &mut packet);
                 let writer = rtc.writer(mid.expect("a media section")).expect("a sending section");
                 let pt = writer.payload_params().find(|p| p.spec().codec == Codec::Opus).expect("Opus").pt();
-                let time = MediaTime::new(frame_number * 960, Frequency::FORTY_EIGHT_KHZ);
+                let time = MediaTime::new(traffic.sent * 960, Frequency::FORTY_EIGHT_KHZ);
                 writer.write(pt, now, time, packet[..len].to_vec()).expect("written");
-                frame_number += 1;
+                traffic.sent += 1;
                 continue;
             }
         }

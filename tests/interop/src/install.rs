@@ -1,7 +1,8 @@
-//! Debian packages that a judge needs.
+//! Packages of Debian and PyPI that a judge needs.
 //!
 //! Decides: which are missing, and installs them. Refuses: other package managers; there the error names what to install.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Failure;
@@ -37,4 +38,40 @@ fn is_installed(package: &str) -> bool {
         .stderr(Stdio::null())
         .output()
         .is_ok_and(|output| output.status.success() && output.stdout.ends_with(b"ok installed"))
+}
+
+/// A Python with `packages` from PyPI, in an environment of the judge's own under `target/interop`. Gives the path of its interpreter.
+pub fn python(judge: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
+    let place = target().join(format!("{judge}-venv"));
+    let python = place.join("bin/python");
+    let has_all = || {
+        let mut shown = Command::new(&python);
+        shown.args(["-m", "pip", "show", "--quiet"]).args(wanted).stdout(Stdio::null()).stderr(Stdio::null());
+        shown.status().is_ok_and(|status| status.success())
+    };
+    if has_all() {
+        return Ok(python);
+    }
+    packages(judge, &["python3", "python3-venv"])?;
+    println!("interop: the judge {judge} needs {} from PyPI; installing in {}", wanted.join(" "), place.display());
+    // Debian's own interpreter: it is the one that the package above completes.
+    let made = Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&place).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return Err(format!("`python3 -m venv {}` failed; its reason is above", place.display()));
+    }
+    let pip = Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(wanted).status();
+    if !pip.is_ok_and(|status| status.success()) {
+        return Err(format!("pip could not install {}; its reason is above", wanted.join(" ")));
+    }
+    Ok(python)
+}
+
+/// Where downloaded things go: never into the tree.
+fn target() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target
+        .unwrap_or_else(|| {
+            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("this package lies two folders down").join("target")
+        })
+        .join("interop")
 }

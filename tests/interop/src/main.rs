@@ -5,9 +5,13 @@
 //!
 //! Exit code: 0 when the judge found no difference, 1 when it found one, 2 when it could not be run.
 
+mod aiortc;
+mod chromium;
+mod gateway;
 mod install;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;
+mod str0m;
 
 use std::process::{Command, ExitCode};
 
@@ -28,15 +32,35 @@ struct Judge {
     run: Option<Run>,
 }
 
-const JUDGES: &[Judge] = &[Judge {
-    name: "libsrtp",
-    question: "does libsrtp protect and open the same packets, byte for byte, and drop the same ones?",
-    packages: &["libclang-dev", "gcc", "g++", "make", "cmake", "pkg-config", "libc6-dev"],
-    #[cfg(feature = "libsrtp")]
-    run: Some(libsrtp::run),
-    #[cfg(not(feature = "libsrtp"))]
-    run: None,
-}];
+const JUDGES: &[Judge] = &[
+    Judge {
+        name: "libsrtp",
+        question: "does libsrtp protect and open the same packets, byte for byte, and drop the same ones?",
+        packages: &["libclang-dev", "gcc", "g++", "make", "cmake", "pkg-config", "libc6-dev"],
+        #[cfg(feature = "libsrtp")]
+        run: Some(libsrtp::run),
+        #[cfg(not(feature = "libsrtp"))]
+        run: None,
+    },
+    Judge {
+        name: "aiortc",
+        question: "does aiortc, offering or answering, hear what it says come back?",
+        packages: &[],
+        run: Some(aiortc::run),
+    },
+    Judge {
+        name: "chromium",
+        question: "does a browser, offering or answering, hear its tone come back, and do its keys arrive?",
+        packages: &["chromium", "chromium-driver"],
+        run: Some(chromium::run),
+    },
+    Judge {
+        name: "str0m",
+        question: "does str0m, offering or answering, hear its tone come back for a minute without loss?",
+        packages: &[],
+        run: Some(str0m::run),
+    },
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,6 +74,15 @@ fn main() -> ExitCode {
         Some("all") => {
             // Every judge runs, even after one that failed.
             let outcomes: Vec<_> = JUDGES.iter().map(|judge| run(judge, &[])).collect();
+            println!();
+            for (judge, outcome) in JUDGES.iter().zip(&outcomes) {
+                let verdict = match outcome {
+                    Ok(true) => "clean",
+                    Ok(false) => "DIFFERENCES FOUND",
+                    Err(failure) => failure,
+                };
+                println!("{:<10} {verdict}", judge.name);
+            }
             outcomes.into_iter().try_fold(true, |all, one| Ok(all & one?))
         }
         Some(name) => match JUDGES.iter().find(|judge| judge.name == name) {
@@ -71,6 +104,7 @@ fn main() -> ExitCode {
 fn run(judge: &Judge, arguments: &[String]) -> Result<bool, Failure> {
     if let Some(run) = judge.run {
         println!("== {}: {}", judge.name, judge.question);
+        install::packages(judge.name, judge.packages)?;
         return run(arguments);
     }
     install::packages(judge.name, judge.packages)?;
