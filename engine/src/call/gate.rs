@@ -7,19 +7,24 @@ use crate::time::{Span, Time};
 
 /// One frame of media time.
 const FRAME: Span = Span::from_millis(FRAME_MS);
-/// Frames sent at once after a stall; the rest of the gap is skipped in media time (P5).
+/// Frames sent at once: one, or two while a stall is being made up for (P5).
 const BURST_FRAMES_MAX: u64 = 2;
+/// A stall of up to this many frames is made up for, two frames per tick, so that the stream stays unbroken; what a longer one cost is skipped in media time.
+const BACKLOG_FRAMES_MAX: u64 = 10;
 
 /// The 20 ms clock of a call. Frame `k` is due at `start + 20k` ms, whatever the turns of the shard do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrameClock {
+    /// Due time of the next frame on the grid.
     next: Time,
+    /// While catching up: the next pair of frames leaves no earlier.
+    not_before: Time,
 }
 
 /// What is due at a moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Due {
-    /// Frames whose media time has passed without a chance to send: the timestamp moves, the sequence does not (P2).
+    /// Frames whose media time is given up: the timestamp moves, the sequence does not (P2).
     pub(super) skipped: u64,
     /// Frames to play and send now.
     pub(super) frames: u64,
@@ -28,23 +33,30 @@ pub(super) struct Due {
 impl FrameClock {
     /// A clock whose first frame is due at `start`.
     pub(super) fn start_at(start: Time) -> Self {
-        Self { next: start }
+        Self { next: start, not_before: start }
     }
 
     /// When the next frame is due.
     pub(super) fn next(&self) -> Time {
-        self.next
+        self.next.max(self.not_before)
+    }
+
+    /// Media time that lies between the current frame of the source and `now`.
+    pub(super) fn into_frame(&self, now: Time) -> Span {
+        (now + FRAME).since(self.next)
     }
 
     /// Takes what is due at `now`.
     pub(super) fn take(&mut self, now: Time) -> Due {
-        if now < self.next {
+        if now < self.next() {
             return Due { skipped: 0, frames: 0 };
         }
-        let passed = now.since(self.next).as_nanos() / FRAME.as_nanos() + 1;
-        self.next += FRAME.times(passed);
-        let frames = passed.min(BURST_FRAMES_MAX);
-        Due { skipped: passed - frames, frames }
+        let due = now.since(self.next).as_nanos() / FRAME.as_nanos() + 1;
+        let skipped = due.saturating_sub(BACKLOG_FRAMES_MAX);
+        let frames = (due - skipped).min(BURST_FRAMES_MAX);
+        self.next += FRAME.times(skipped + frames);
+        self.not_before = if self.next <= now { now + FRAME } else { self.next };
+        Due { skipped, frames }
     }
 }
 
@@ -52,17 +64,46 @@ impl FrameClock {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> Time {
+        Time::from_nanos(ms * 1_000_000)
+    }
+
     #[test]
-    fn frames_fall_on_the_grid_and_a_stall_never_bursts() {
-        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+    fn frames_fall_on_the_grid_however_late_a_turn_is() {
         let mut clock = FrameClock::start_at(at(100));
         assert_eq!(clock.take(at(99)), Due { skipped: 0, frames: 0 });
         assert_eq!(clock.take(at(100)), Due { skipped: 0, frames: 1 });
         assert_eq!(clock.next(), at(120));
         assert_eq!(clock.take(at(137)), Due { skipped: 0, frames: 1 }, "a late turn does not move the grid");
         assert_eq!(clock.next(), at(140));
-        assert_eq!(clock.take(at(165)), Due { skipped: 0, frames: 2 });
-        assert_eq!(clock.take(at(1_180)), Due { skipped: 49, frames: 2 });
-        assert_eq!(clock.next(), at(1_200));
+        assert_eq!(clock.into_frame(at(137)), Span::from_millis(17));
+    }
+
+    #[test]
+    fn a_stall_is_made_up_for_two_by_two_and_nothing_is_skipped() {
+        let mut clock = FrameClock::start_at(at(100));
+        let mut sent = 0;
+        let mut now = at(100);
+        assert_eq!(clock.take(now), Due { skipped: 0, frames: 1 });
+        // Nobody turns for 110 ms: frames of 120, 140, 160, 180 and 200 ms are due.
+        now = at(210);
+        let mut turns = Vec::new();
+        while now <= at(320) {
+            let due = clock.take(now);
+            assert_eq!(due.skipped, 0);
+            sent += due.frames;
+            turns.push((now.as_millis(), due.frames));
+            now = clock.next();
+        }
+        assert_eq!(turns[..4], [(210, 2), (230, 2), (250, 2), (270, 2)]);
+        assert_eq!(sent, 11, "120 to 320 ms, each frame once");
+        assert_eq!(clock.next(), at(340), "back on the grid");
+    }
+
+    #[test]
+    fn a_long_stall_is_skipped_in_media_time_but_for_its_end() {
+        let mut clock = FrameClock::start_at(at(0));
+        assert_eq!(clock.take(at(1_000)), Due { skipped: 41, frames: 2 });
+        assert_eq!(clock.next(), at(1_020));
     }
 }
