@@ -133,6 +133,22 @@ fn nat_in_front_of_us_is_no_obstacle() {
     assert_eq!(sources, HashSet::from([nat]));
 }
 
+/// The relay goes on sending to the old address, so the caller is not heard any more; but consent holds, and the business is heard to the end.
+#[test]
+fn nat_that_rebinds_mid_call_costs_one_direction_only() {
+    let (old, new) = ("192.0.2.99:61234".parse().expect("an address"), "192.0.2.99:7".parse().expect("an address"));
+    let mut plan = Plan::clean(10).short(Span::from_secs(45)).with(Fault::DeadIpv6);
+    (plan.nat, plan.nat_rebinds) = (Some(old), Some((Time::from_nanos(5_000_000_000), new)));
+    let outcome = World::run(plan);
+    ends_well(&outcome);
+    let late = |e: &tipring_meta_sim::timeline::Entry| {
+        e.at > Time::from_nanos(40_000_000_000) && matches!(&e.what, What::Rtp { path, .. } if path.remote == new)
+    };
+    assert!(outcome.timeline.iter().any(late), "media from the new address");
+    let received = outcome.ended.expect("a media call").stats.rtp_in;
+    assert!((100..300).contains(&received), "{received} packets came in the first seconds");
+}
+
 /// Scenarios 19 and 20: whatever is thrown at us, what we send, and when, is the same to the nanosecond.
 #[test]
 fn garbage_only_moves_counters() {

@@ -412,7 +412,7 @@ impl World {
         self.checks.drain();
         while let Some((len, path)) = tenant.call.poll_transmit(&mut self.scratch, &mut self.out[..], now) {
             self.checks.sent(&self.out[..len], path, tenant.call.path());
-            let from = if path.local.is_ipv4() { self.plan.nat.unwrap_or(path.local) } else { path.local };
+            let from = self.nat().filter(|_| path.local.is_ipv4()).unwrap_or(path.local);
             let bytes = self.out[..len].to_vec();
             self.travel(true, path.remote, from, bytes);
         }
@@ -525,6 +525,12 @@ impl World {
         self.meta = Some(meta);
     }
 
+    /// The address that our IPv4 datagrams show by now, behind a NAT.
+    fn nat(&self) -> Option<SocketAddr> {
+        let (from, address) = self.plan.nat_rebinds.unzip();
+        address.filter(|_| from.is_some_and(|from| from <= self.now)).or(self.plan.nat)
+    }
+
     /// Puts a datagram on its link.
     fn travel(&mut self, to_meta: bool, to: SocketAddr, from: SocketAddr, mut bytes: Vec<u8>) {
         self.outcome.trace.datagram(u8::from(to_meta), &bytes, self.now);
@@ -534,13 +540,16 @@ impl World {
         if self.plan.lose.as_mut().is_some_and(|lose| lose(&hop)) {
             return;
         }
+        if !to_meta && self.plan.nat.is_some() && to.is_ipv4() && self.nat() != Some(to) {
+            return;
+        }
         let link = &mut self.links[usize::from(!to_meta)][usize::from(to.is_ipv6())];
         for arrival in link.send(&mut bytes, self.now) {
             let bytes = bytes.clone();
             let thing = if to_meta {
                 Thing::ToMeta { local: to, remote: from, bytes }
             } else {
-                let local = if self.plan.nat == Some(to) { at(OUR_V4) } else { to };
+                let local = if to.is_ipv4() { at(OUR_V4) } else { to };
                 Thing::ToUs { local, remote: from, bytes }
             };
             self.agenda.schedule(arrival, thing);

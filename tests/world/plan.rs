@@ -65,6 +65,8 @@ pub struct Plan {
     pub lose_reply_to: Option<&'static str>,
     /// Our IPv4 datagrams leave through a NAT and show this address.
     pub nat: Option<SocketAddr>,
+    /// From this moment the NAT shows another address, and what is sent to the old one is lost.
+    pub nat_rebinds: Option<(Time, SocketAddr)>,
     /// Garbage on top.
     pub noise: Option<Noise>,
 }
@@ -89,6 +91,7 @@ impl Plan {
             lose: None,
             lose_reply_to: None,
             nat: None,
+            nat_rebinds: None,
             noise: None,
         }
     }

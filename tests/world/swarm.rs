@@ -1,17 +1,19 @@
 //! Many seeds, and how a failing one is said and repeated.
 //!
-//! Given: a test's name and a body for one seed. Decides: which seeds run (`SEED` in the environment: that one alone) and what a failure
+//! Given: a test's name and a body for one seed. Decides: which seeds run (`SEED` or `SEEDS` in the environment: those) and what a failure
 //! prints. Refuses: what a call is (`plan.rs`).
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// The seeds to run: `SEED` of the environment alone, or all of `range`.
+/// The seeds to run: `SEED` of the environment alone, or `SEEDS` (`1000..2000`, for long nights), or all of `range`.
 pub fn seeds(range: Range<u64>) -> Vec<u64> {
-    match std::env::var("SEED") {
-        Ok(text) => vec![text.trim().parse().expect("SEED is a decimal number")],
-        Err(_) => range.collect(),
+    let number = |text: &str| text.trim().parse::<u64>().expect("SEED is a decimal number, SEEDS two of them around `..`");
+    match (std::env::var("SEED"), std::env::var("SEEDS")) {
+        (Ok(one), _) => vec![number(&one)],
+        (_, Ok(many)) => many.split_once("..").map_or_else(|| vec![number(&many)], |(from, to)| (number(from)..number(to)).collect()),
+        _ => range.collect(),
     }
 }
 
