@@ -45,6 +45,10 @@ pub struct EngineConfig {
     pub profiles: Vec<crate::keying::Profile>,
     /// Opus encoder complexity, 0 to 10.
     pub complexity: u8,
+    /// How long a call looks for a path before it ends with `ICE_TIMEOUT`.
+    pub ice_patience: Span,
+    /// How long a handshake may take before the call ends with `DTLS_TIMEOUT`.
+    pub dtls_patience: Span,
 }
 
 impl Default for EngineConfig {
@@ -59,6 +63,8 @@ impl Default for EngineConfig {
             handshakes_max: 200,
             profiles: vec![crate::keying::Profile::AeadAes128Gcm, crate::keying::Profile::Aes128CmSha1_80],
             complexity: 5,
+            ice_patience: IceConfig::default().patience,
+            dtls_patience: DtlsConfig::default().patience,
         }
     }
 }
@@ -108,12 +114,18 @@ impl EngineConfig {
         if self.profiles.is_empty() {
             faults.push("no SRTP profile: Meta needs at least SRTP_AES128_CM_HMAC_SHA1_80".to_owned());
         }
+        if self.ice_patience < PATIENCE_MIN || self.dtls_patience < PATIENCE_MIN {
+            faults.push(format!("ice_patience and dtls_patience must be at least {} ms", PATIENCE_MIN.as_millis()));
+        }
         if self.complexity > 10 {
             faults.push(format!("Opus complexity {} is above 10", self.complexity));
         }
         faults
     }
 }
+
+/// Below this a healthy but distant relay would be given up.
+const PATIENCE_MIN: Span = Span::from_millis(500);
 
 fn count(addresses: &[IpAddr], is: fn(&IpAddr) -> bool) -> usize {
     addresses.iter().filter(|a| is(a)).count()
@@ -163,9 +175,9 @@ impl Engine {
         let clock = Clock::start();
         let library = |e: SetupError| StartError(e.to_string());
         let certificate = Certificate::generate(clock.unix_origin_s()).map_err(library)?;
-        let dtls = DtlsConfig { profiles: config.profiles.clone(), ..DtlsConfig::default() };
+        let dtls = DtlsConfig { profiles: config.profiles.clone(), patience: config.dtls_patience, ..DtlsConfig::default() };
         let call_config = Arc::new(CallConfig {
-            ice: IceConfig { allow_loopback: config.allow_loopback, ..IceConfig::default() },
+            ice: IceConfig { allow_loopback: config.allow_loopback, patience: config.ice_patience, ..IceConfig::default() },
             dtls: DtlsContext::new(dtls, certificate).map_err(library)?,
             jitter: JitterConfig::default(),
             complexity: config.complexity,
