@@ -424,6 +424,7 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
         handshakes_max: s.integer(r, "handshakes_max", 1..=10_000, default.handshakes_max as u64) as usize,
         profiles,
         complexity: s.integer(r, "complexity", 0..=10, u64::from(default.complexity)) as u8,
+        ..default
     };
     let drain_max = Duration::from_secs(s.integer(r, "drain_s", 0..=86_400, 30));
     s.finish(r);

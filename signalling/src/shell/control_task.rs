@@ -355,10 +355,11 @@ fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
     }
 }
 
+/// Loopback does not count: it is only ever advertised to a peer on this machine, which reaches it.
 fn all_private(local: &LocalParams) -> bool {
     local.candidates.iter().all(|c| match c.address.ip() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
     })
 }
 
