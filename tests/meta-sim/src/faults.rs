@@ -1,4 +1,4 @@
-//! The ways in which Meta, the network or an attacker can be told to misbehave.
+//! The ways in which Meta, the network, the user or an attacker can be told to misbehave. What a business can do wrong stands in `business.rs`.
 //!
 //! Decides: the vocabulary: name, sentence, whose fault it plays, what a good business side does. Refuses: the misbehaviour itself, which
 //! lives where it happens (`relay.rs`, `call.rs`, `graph.rs`, `webhooks.rs`).
@@ -16,8 +16,6 @@ pub enum Blame {
     Attacker,
     /// The user's phone.
     User,
-    /// The business side itself: a self-test of the oracle.
-    Business,
 }
 
 /// What a good business side makes of it.
@@ -29,8 +27,6 @@ pub enum Outcome {
     CallEnds(&'static str),
     /// No call comes to be: the delivery is refused, dropped or ignored.
     NoCall,
-    /// The oracle fails this rule.
-    RuleFails(&'static str),
 }
 
 macro_rules! faults {
@@ -88,7 +84,6 @@ faults! {
     AnswersActpass => "answers-actpass", Meta, Outcome::CallSucceeds, "Called by the business, the relay answers the illegal a=setup:actpass and waits.";
     SsrcChange => "ssrc-change", Meta, Outcome::CallSucceeds, "Two seconds after the pick-up the relay's SSRC, sequence and timestamp change.";
     SeqWrap => "seq-wrap", Meta, Outcome::CallSucceeds, "The relay's sequence numbers and timestamps start just below their wrap.";
-    EarlyMedia => "early-media", Business, Outcome::RuleFails("R-34"), "The script of the business sends media before accept; the judge must catch it.";
     DuplicateWebhooks => "duplicate-webhooks", Meta, Outcome::CallSucceeds, "Every webhook is delivered twice.";
     ReorderedWebhooks => "reordered-webhooks", Meta, Outcome::CallSucceeds, "A second copy of connect follows the terminate.";
     TerminateBeforeConnect => "terminate-before-connect", Meta, Outcome::NoCall, "The user hangs up at once: terminate is delivered before connect.";
@@ -102,6 +97,7 @@ faults! {
     SdpRefused => "sdp-refused", Meta, Outcome::NoCall, "pre_accept and accept are refused with 138008.";
     Unauthorized => "unauthorized", Meta, Outcome::NoCall, "Every call action is refused with 190: the access token expired.";
     AcceptTaken => "accept-taken", Meta, Outcome::NoCall, "accept is refused: another app took the call.";
+    Garbage => "garbage", Attacker, Outcome::CallSucceeds, "Random bytes, truncated STUN, spoofed RTP and clear alerts come from the relay's own address.";
     GraphSlow => "graph-slow", Meta, Outcome::CallSucceeds, "Every Graph answer takes 700 ms.";
 }
 

@@ -4,6 +4,7 @@
 //! whole calls run in virtual time. [`shell::Sim`] puts the same machine on loopback sockets. It shares no state machine with the engine or
 //! with signalling: of the engine it uses time, randomness, the SRTP transform and Opus, nothing of ICE, DTLS or the call.
 
+pub mod business;
 pub mod call;
 pub mod correlate;
 pub mod faults;

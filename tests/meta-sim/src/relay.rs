@@ -111,6 +111,7 @@ pub struct Relay {
     flights_lost: u32,
     conflict_told: bool,
     failed_ids: HashSet<[u8; 12]>,
+    garbage_due: Option<Time>,
     out: VecDeque<(Time, Transmit)>,
     events: VecDeque<RelayEvent>,
 }
@@ -162,6 +163,7 @@ impl Relay {
             flights_lost: 0,
             conflict_told: false,
             failed_ids: HashSet::new(),
+            garbage_due: None,
             out: VecDeque::new(),
             events: VecDeque::new(),
         })
@@ -305,6 +307,7 @@ impl Relay {
         if message.use_candidate && self.selected.is_none() {
             self.selected = Some(path);
             self.stages.nominated = Some(now);
+            self.garbage_due = self.has(Fault::Garbage).then_some(now);
             if let Some(Peer { sdp, role, .. }) = &self.peer {
                 let profiles: &[Profile] = if self.has(Fault::OnlyCm80) { &[Profile::Aes128CmSha1_80] } else { &self.config.profiles };
                 match Tls::new(&self.identity, *role, profiles, &sdp.fingerprint, now) {
@@ -352,8 +355,7 @@ impl Relay {
             }
             self.send(path, bytes, now);
             if self.has(Fault::DtlsAlert) {
-                // fatal handshake_failure, epoch 0, in clear
-                self.send(path, vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40], now);
+                self.send(path, CLEAR_ALERT.to_vec(), now);
             }
         }
         if wrote && tls.is_connected() {
@@ -455,6 +457,7 @@ impl Relay {
                 self.send(path, bytes, now);
             }
         }
+        self.throw_garbage(now);
         if let Some(at) = self.silence_due()
             && at <= now
         {
@@ -463,6 +466,26 @@ impl Relay {
             timeline.push(now, Leg::User, Direction::FromMeta, What::Silence { ms });
             self.events.push_back(RelayEvent::Silence);
         }
+    }
+
+    /// What nobody but an attacker would send, from the address that the business trusts.
+    fn throw_garbage(&mut self, now: Time) {
+        let (Some(path), Some(due)) = (self.selected, self.garbage_due) else { return };
+        if due > now {
+            return;
+        }
+        self.garbage_due = (!self.is_over).then_some(now + GARBAGE_PACE);
+        let mut noise = vec![0; 20 + self.rng.below(200) as usize];
+        self.rng.fill(&mut noise);
+        let bytes = match self.rng.below(4) {
+            // RTP as the user's phone would send it, but for the tag.
+            0 => [&wire::Rtp::emit(sdp::OPUS_PT, false, self.rng.u32() as u16, self.rng.u32(), self.ssrc)[..], &noise].concat(),
+            // A Binding request that stops in the middle.
+            1 => [&[0, 1, 0, 88, 0x21, 0x12, 0xa4, 0x42][..], &noise[..20]].concat(),
+            2 => CLEAR_ALERT.to_vec(),
+            _ => noise,
+        };
+        self.send(path, bytes, now);
     }
 
     /// The next datagram whose time has come.
@@ -481,7 +504,7 @@ impl Relay {
         let tls = self.tls.as_ref().and_then(|tls| tls.poll_timeout(now));
         let media = self.media.as_ref().map(Media::poll_timeout);
         let out = self.out.iter().map(|(at, _)| *at).min();
-        [tls, media, out, self.silence_due()].into_iter().flatten().min().filter(|at| *at != Time::MAX)
+        [tls, media, out, self.silence_due(), self.garbage_due].into_iter().flatten().min().filter(|at| *at != Time::MAX)
     }
 
     /// When each stage was reached.
@@ -532,4 +555,8 @@ fn rtp_entry(path: Path, rtp: &wire::Rtp, ticks: Option<u32>) -> What {
     }
 }
 
+/// A fatal handshake_failure of epoch 0, in clear: anybody can write one.
+const CLEAR_ALERT: [u8; 15] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+/// Between two datagrams of garbage.
+const GARBAGE_PACE: Span = Span::from_millis(7);
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";

@@ -4,6 +4,8 @@
 //! [`MetaCall`]. Runs on any tokio runtime with time and I/O; every wait is bounded. A webhook is tried once: repeated
 //! deliveries are faults to be asked for, not weather.
 
+pub use rehearsal::rehearse;
+
 use crate::call::{CallConfig, CallKind, MetaCall};
 use crate::faults::Fault;
 use crate::graph::{self, Account, Action, ActionKind, Reply, invalid};
@@ -184,6 +186,11 @@ impl Sim {
     /// Sends webhooks there from now on; for a business that is told our Graph URL before it has one of its own.
     pub fn set_webhook_url(&self, url: impl Into<String>) {
         *lock(&self.inner.webhook_url) = url.into();
+    }
+
+    /// The time on the clock of every report's timeline.
+    pub fn now(&self) -> Time {
+        self.inner.clock.now()
     }
 
     /// Number, secret and token in use.
@@ -441,5 +448,6 @@ const ASKED_MAX: usize = 64;
 /// Largest body of a call action.
 const BODY_BYTES_MAX: usize = 256 * 1_024;
 
+mod rehearsal;
 #[cfg(test)]
 mod tests;

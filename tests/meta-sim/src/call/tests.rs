@@ -1,10 +1,11 @@
 //! Whole calls in virtual time, against the hand-written business; every fault and the states of Graph.
 
 use super::*;
+use crate::business::Business;
 use crate::correlate::correlate;
 use crate::correlate::tests::speech as voice;
 use crate::oracle::{Context, Limits, judge};
-use crate::testing::{Business, World};
+use crate::testing::World;
 use crate::user::{Speech, Typing, UserScript};
 use std::sync::Arc;
 
@@ -158,7 +159,7 @@ fn twenty_seconds_without_media_end_the_call_with_138021() {
 fn called_user_rings_answers_and_hears() {
     for (answer_setup, faults) in [("passive", vec![]), ("actpass", vec![Fault::AnswersActpass]), ("active", vec![Fault::AnswersActive])] {
         let greeting: Arc<[i16]> = voice(1_000).into();
-        let mut business = Business::new(greeting.clone(), &[]);
+        let mut business = Business::new(greeting.clone(), &[]).unwrap();
         let offer = business.describe("actpass");
         let mut relay = RelayConfig::new(Some("198.51.100.1:3480".parse().unwrap()), None, 42, 1_795_300_000_000, script());
         relay.faults = faults;

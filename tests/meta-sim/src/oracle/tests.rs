@@ -1,8 +1,9 @@
 //! Each rule of the judge in both directions: a good trace passes all, each misdeed or change fails its own rule.
 
 use super::*;
+use crate::business::Misdeed;
 use crate::correlate::tests::speech as voice;
-use crate::testing::{Misdeed, World};
+use crate::testing::World;
 use crate::user::UserScript;
 
 fn run(misdeeds: &[Misdeed]) -> (Vec<Entry>, Vec<i16>, Arc<[i16]>) {
@@ -48,6 +49,7 @@ fn each_misdeed_on_the_wire_fails_its_rule() {
     ];
     for (misdeed, rules) in cases {
         let (entries, heard, _) = run(&[*misdeed]);
+        assert_eq!(misdeed.rule(), rules[0]);
         assert_eq!(failing(&entries, &heard, None), *rules, "{misdeed:?}");
     }
 }
