@@ -3,6 +3,8 @@
 //! Decides: subcommands, exit codes (0 fine, 1 failed at run time, 2 bad usage or configuration), logs. Refuses: anything a library call could not do as well.
 
 mod check;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +24,9 @@ enum Command {
     Serve(serve::Args),
     /// Checks a configuration file and everything it names; tells every fault at once.
     Check(check::Args),
+    /// Shows one whole call on loopback, with a simulator of Meta: no account, no network, no file needed.
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
 }
 
 /// Runs the command line of this process.
@@ -29,6 +34,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::main(&args),
     }
 }
 
