@@ -334,7 +334,7 @@ impl Call {
                 return Some((len, path));
             }
             if core::mem::take(&mut self.report_due) {
-                let since_frame = self.clock.map_or(Span::ZERO, |clock| clock.into_frame(now));
+                let since_frame = self.clock.map_or(Span::ZERO, |clock| clock.since_frame(now));
                 let ticks = since_frame.scale(u64::from(RTP_CLOCK_HZ), 1_000_000_000).as_nanos() as u32;
                 let ntp = self.config.ntp(now);
                 let len = self.reporter.write_report(&self.source, ntp, ticks, &mut self.rng, out, now);

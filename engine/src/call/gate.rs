@@ -42,7 +42,7 @@ impl FrameClock {
     }
 
     /// Media time that lies between the current frame of the source and `now`.
-    pub(super) fn into_frame(&self, now: Time) -> Span {
+    pub(super) fn since_frame(&self, now: Time) -> Span {
         (now + FRAME).since(self.next)
     }
 
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(clock.next(), at(120));
         assert_eq!(clock.take(at(137)), Due { skipped: 0, frames: 1 }, "a late turn does not move the grid");
         assert_eq!(clock.next(), at(140));
-        assert_eq!(clock.into_frame(at(137)), Span::from_millis(17));
+        assert_eq!(clock.since_frame(at(137)), Span::from_millis(17));
     }
 
     #[test]
