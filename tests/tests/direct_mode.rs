@@ -88,6 +88,7 @@ async fn a_gateway_gives_an_offer_and_gets_an_answer() {
     tokio::task::spawn_blocking(|| daemon.shutdown()).await.expect("the daemon stops");
 }
 
+//= meta#R-41 type=test
 #[tokio::test]
 async fn a_gateway_asks_for_an_offer_and_gives_the_answer() {
     let daemon = daemon();

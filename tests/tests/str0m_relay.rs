@@ -104,6 +104,7 @@ fn tones_both_ways_with_aes_gcm() {
     call_with(Profile::AeadAes128Gcm);
 }
 
+//= rfc5764#section-4.1.2 type=test
 #[test]
 fn tones_both_ways_with_aes_cm() {
     call_with(Profile::Aes128CmSha1_80);

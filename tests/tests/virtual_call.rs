@@ -15,6 +15,28 @@ fn clean(outcome: &Outcome) {
     assert_eq!(outcome.verdict.as_deref(), Some("HANG_UP"));
 }
 
+//= rfc8445#section-6.1.1 type=test
+//= rfc8445#section-7.1.3 type=test
+//= rfc8445#section-12.1 type=test
+//= rfc7675#section-5.1:initial type=test
+//= rfc5764#section-3 type=test
+//= rfc7587#section-4.1 type=test
+//= meta#R-16 type=test
+//= meta#R-17 type=test
+//= meta#R-18 type=test
+//= meta#R-19 type=test
+//= meta#R-21 type=test
+//= meta#R-22 type=test
+//= meta#R-23 type=test
+//= meta#R-24 type=test
+//= meta#R-27 type=test
+//= meta#R-28 type=test
+//= meta#R-29 type=test
+//= meta#R-31 type=test
+//= meta#R-32 type=test
+//= meta#R-34 type=test
+//= meta#R-39 type=test
+//= meta#R-40 type=test
 #[test]
 fn clean_call_passes_every_line_of_the_oracle() {
     swarm("virtual_call::clean_call_passes_every_line_of_the_oracle", seeds(1..3), |seed| {

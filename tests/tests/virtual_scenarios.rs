@@ -26,6 +26,17 @@ fn short(seed: u64) -> Plan {
 }
 
 /// Scenarios 3, 5, 6, 7, 8, 12, 13, 14, 15, 16, 17, 18, 21, and everything above IP: webhooks late, twice, out of order, forged; Graph slow or refusing.
+//= rfc8445#section-7.2.5.1 type=test
+//= rfc3711#section-3.2.1 type=test
+//= rfc3711#section-3.3.1 type=test
+//= rfc5764#section-4.1.2 type=test
+//= rfc5764#section-5.1.1:fingerprint type=test
+//= meta#R-22 type=test
+//= meta#R-29 type=test
+//= meta#R-35 type=test
+//= meta#R-36 type=test
+//= meta#R-37 type=test
+//= meta#R-45 type=test
 #[test]
 fn every_misbehaviour_of_meta_comes_out_as_its_name_says() {
     swarm("virtual_scenarios::every_misbehaviour_of_meta_comes_out_as_its_name_says", seeds(0..Fault::ALL.len() as u64), |seed| {
@@ -60,6 +71,9 @@ fn every_misbehaviour_of_meta_comes_out_as_its_name_says() {
 }
 
 /// Scenario 1.
+//= rfc7675#section-5.1:interval type=test
+//= meta#R-18 type=test
+//= meta#R-39 type=test
 #[test]
 fn a_minute_of_clean_call_has_fifty_packets_a_second() {
     let outcome = World::run(Plan::clean(1).short(Span::from_secs(60)));
@@ -71,6 +85,7 @@ fn a_minute_of_clean_call_has_fifty_packets_a_second() {
 }
 
 /// Scenario 2.
+//= rfc7587#section-3.3 type=test
 #[test]
 fn five_percent_loss_is_repaired_more_often_than_not() {
     let link =
@@ -104,6 +119,9 @@ fn each_of_the_first_twelve_datagrams_may_be_lost() {
 }
 
 /// Scenario 6.
+//= rfc8445#section-8.1.1 type=test
+//= meta#R-24 type=test
+//= meta#R-26 type=test
 #[test]
 fn ipv6_that_comes_alive_after_ten_seconds_changes_nothing() {
     let mut plan = short(6);
@@ -117,6 +135,7 @@ fn ipv6_that_comes_alive_after_ten_seconds_changes_nothing() {
 }
 
 /// Scenario 9.
+//= rfc8445#section-12.1 type=test
 #[test]
 fn nat_in_front_of_us_is_no_obstacle() {
     let nat = "192.0.2.99:61234".parse().expect("an address");
@@ -149,6 +168,7 @@ fn nat_that_rebinds_mid_call_costs_one_direction_only() {
 }
 
 /// Scenarios 19 and 20: whatever is thrown at us, what we send, and when, is the same to the nanosecond.
+//= rfc8445#section-12.2 type=test
 #[test]
 fn garbage_only_moves_counters() {
     for (from_relay, every) in [(false, Span::from_micros(200)), (true, Span::from_millis(3))] {
@@ -164,6 +184,8 @@ fn garbage_only_moves_counters() {
 }
 
 /// Scenario 21.
+//= rfc7675#section-5.1 type=test
+//= rfc7675#section-5.1:stop type=test
 #[test]
 fn all_sending_ends_thirty_seconds_after_the_last_consent() {
     let mut plan = short(21).with(Fault::ConsentLost);
@@ -178,6 +200,7 @@ fn all_sending_ends_thirty_seconds_after_the_last_consent() {
 }
 
 /// Scenario 22.
+//= rfc7675#section-5.1:any-answer type=test
 #[test]
 fn every_second_consent_lost_is_nothing() {
     let mut plan = Plan::clean(22).short(Span::from_secs(60));
@@ -195,6 +218,8 @@ fn every_second_consent_lost_is_nothing() {
 }
 
 /// Scenario 23.
+//= rfc4733#section-2.5.2.2 type=test
+//= meta#R-20 type=test
 #[test]
 fn digits_survive_loss_duplicates_and_the_loss_of_all_their_first_packets() {
     let link = LinkConfig { jitter: Span::from_millis(15), loss: 500, duplicate: 500, ..LinkConfig::default() };
@@ -208,6 +233,7 @@ fn digits_survive_loss_duplicates_and_the_loss_of_all_their_first_packets() {
     });
 }
 
+//= rfc8445#section-6.1.1 type=test
 #[test]
 fn business_calls_and_hangs_up() {
     for kind in [CallKind::BusinessInitiated, CallKind::UserInitiated] {
@@ -241,6 +267,7 @@ fn five_dark_seconds_are_survived() {
     assert!(last > Some(Time::from_nanos(12_000_000_000)), "media after the dark: {last:?}");
 }
 
+//= meta#R-27 type=test
 #[test]
 fn path_of_the_least_mtu_is_wide_enough() {
     passes_the_oracle(&World::run(short(33).on(&LinkConfig { mtu_bytes: 1_200, ..LinkConfig::default() })));

@@ -161,6 +161,7 @@ impl Call {
     /// Gives the call its peer and starts the checks. Once; nothing is changed by a refusal.
     pub fn set_remote_params(&mut self, remote: RemoteParams, now: Time) -> Result<(), SetupError> {
         if self.remote.is_some() {
+            //= meta#R-41  one description each
             return Err(SetupError::Misuse("the peer's parameters are set once: there is no re-negotiation (R-41)"));
         }
         if self.state == State::Closed {
@@ -202,6 +203,7 @@ impl Call {
                 outcome
             }
             // X3: only the selected pair reaches the parsers of DTLS and SRTP. This, not the TLS library, is what stops a ClientHello race.
+            //= rfc8445#section-12.2  the selected pair only
             PacketKind::Dtls if self.path != Some(path) => Err(DropReason::DtlsWrongSource),
             PacketKind::Dtls => {
                 let dtls = self.dtls.as_mut().ok_or(DropReason::DtlsUnexpected)?;
@@ -221,6 +223,7 @@ impl Call {
     }
 
     /// Keeps media that overtook the end of the handshake (D18).
+    //= rfc5764#section-5.1.2:early  at most 50 packets or 1 s
     fn keep_early(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
         while self.early.front().is_some_and(|(at, _)| now.since(*at) > EARLY_PACKETS_AGE) {
             self.early.pop_front();
@@ -331,6 +334,7 @@ impl Call {
                     self.recorder.note(Moment::FirstRtpOut, now);
                     self.push_event(CallEvent::FirstRtpOut);
                 }
+                //= rfc8445#section-12.1  on the nominated path, from its base
                 return Some((len, path));
             }
             if core::mem::take(&mut self.report_due) {
@@ -379,6 +383,8 @@ impl Call {
             return;
         }
         self.gate_open = true;
+        //= meta#R-29  the clock of what we send is our own
+        //= meta#R-31  the source is asked from here on
         // The first frame is due now, not at the next tick of the play-out clock: accept to first RTP costs nothing.
         self.clock = Some(FrameClock::start_at(now));
         self.reporter.start(now);
@@ -401,6 +407,7 @@ impl Call {
         if self.state == State::Closed {
             return;
         }
+        //= rfc7675#section-5.1:stop  no farewell either
         // Without consent nothing at all may be sent (I32).
         let may_send = reason != EndReason::ConsentLost && self.path.is_some();
         self.bye_due = may_send && self.gate_open;
@@ -454,6 +461,8 @@ impl Call {
 
     //= meta#R-25  DTLS starts only after the success response to the nominating check (I26)
     fn start_dtls(&mut self, path: Path, rtt: Span, now: Time) {
+        //= rfc5764#section-3  on the nominated pair
+        //= meta#R-26  once
         debug_assert!(self.path.is_none(), "a pair is nominated once (R-26)");
         let Some(remote) = &self.remote else { return };
         let dtls = Dtls::new(&self.config.dtls, self.dtls_role, &remote.fingerprints, rtt, now);
@@ -483,6 +492,7 @@ impl Call {
 
     fn keys_ready(&mut self, keying: &Keying, now: Time) {
         let Some(remote) = &self.remote else { return };
+        //= rfc5764#section-5.1.1  no SRTP before the handshake is complete
         self.media = Some(Box::new(Media::new(keying, remote.media, self.config.jitter, self.config.complexity)));
         self.state = State::Ready;
         self.clock = Some(FrameClock::start_at(now + Span::from_millis(FRAME_MS)));
@@ -540,6 +550,7 @@ fn dtls_role(ours: SetupRole, theirs: SetupRole) -> Result<DtlsRole, SetupError>
             Err(SetupError::PeerIncompatible("both sides claim the same a=setup role"))
         }
         (SetupRole::Passive, _) | (SetupRole::ActPass, SetupRole::Active) => Ok(DtlsRole::Server),
+        //= meta#R-28  client, unless the peer insists
         // `passive`, and the `actpass` that has been seen in answers.
         (SetupRole::Active, _) | (SetupRole::ActPass, _) => Ok(DtlsRole::Client),
     }

@@ -107,6 +107,7 @@ impl Media {
         let view = RtpView::new_checked(&packet[..len])?;
         let payload_type = view.payload_type();
         let is_event = self.is_event(payload_type);
+        //= meta#R-16  anything else is dropped
         if !is_event && payload_type != self.params.opus_payload_type {
             return Err(DropReason::PayloadType);
         }
@@ -246,6 +247,7 @@ impl Media {
         };
         if len == 0 {
             len = SILENCE_PACKET.len();
+            //= meta#R-39  silence is packets too
             payload[..len].copy_from_slice(&SILENCE_PACKET);
             stats.silence_out += 1;
         }

@@ -162,6 +162,7 @@ impl Encoder {
             && self.set(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(settings.loss_percent))
             && self.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, bandwidth(settings.playback_rate_hz_max))
             && self.set(sys::OPUS_SET_SIGNAL_REQUEST, settings.application.signal())
+            //= rfc7587#section-3.1.2  no more than the peer asked for
             // Constrained VBR keeps a packet within the peer's maxaveragebitrate over a second or so.
             && self.set(sys::OPUS_SET_VBR_REQUEST, 1)
             && self.set(sys::OPUS_SET_VBR_CONSTRAINT_REQUEST, 1)
@@ -191,6 +192,7 @@ impl fmt::Debug for Encoder {
 }
 
 /// A mono decoder; takes mono and stereo packets of every bandwidth (O7). `Send`.
+//= rfc7587#section-3.4  one channel, whatever comes
 pub struct Decoder {
     state: NonNull<sys::OpusDecoder>,
     rate: SampleRate,
@@ -229,6 +231,7 @@ impl Decoder {
     ///
     /// Returns `rate.frame_samples()`; none if libopus refuses the packet or `out` is shorter than that. Decode `next_packet` itself
     /// afterwards (O5).
+    //= rfc7587#section-3.3  the 20 ms before, from the packet after
     pub fn decode_fec(&mut self, next_packet: &[u8], out: &mut [i16]) -> Option<usize> {
         if next_packet.is_empty() || next_packet.len() > DATAGRAM_BYTES_MAX {
             return None;
@@ -307,6 +310,7 @@ impl Application {
 }
 
 /// Audio bandwidth for the peer's `maxplaybackrate` (RFC 7587 section 6.1): the widest one whose sampling rate it can play.
+//= rfc7587#section-7.1  the widest that the peer can play
 const fn bandwidth(playback_rate_hz_max: u32) -> c_int {
     match playback_rate_hz_max {
         0..12_000 => sys::OPUS_BANDWIDTH_NARROWBAND,

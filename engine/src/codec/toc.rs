@@ -34,6 +34,7 @@ pub enum Mode {
 /// Duration of an Opus packet in 48 kHz ticks, after checking the framing rules R1 to R7 of RFC 6716 section 3.4. 120 ms at most.
 ///
 /// An empty packet is refused (R1); a packet of the TOC byte alone is one frame of length zero: lost or not transmitted.
+//= rfc7587#section-4.2:framing  or the packet is dropped
 pub fn duration_ticks(packet: &[u8]) -> Result<u32, DropReason> {
     let frames = frame_count(packet)?;
     Ok(frames * frame_ticks(packet[0]))
@@ -187,6 +188,8 @@ mod tests {
         }
     }
 
+    //= rfc7587#section-4.2:framing type=test
+    //= rfc6716#section-3.4 type=test
     #[test]
     fn framing_vectors() {
         let file = golden::read("opus/framing.json");
@@ -205,6 +208,8 @@ mod tests {
         }
     }
 
+    //= rfc7587#section-4.2:framing type=test
+    //= rfc6716#section-3.4 type=test
     #[test]
     fn each_rule_refuses_its_own_breach() {
         let refused = |packet: &[u8]| assert_eq!(duration_ticks(packet), Err(DropReason::OpusMalformed), "{packet:02x?}");

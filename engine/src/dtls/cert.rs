@@ -118,6 +118,7 @@ impl Certificate {
         self.fingerprint
     }
 
+    //= meta#R-27  P-256
     fn make(unix_time_s: i64) -> Result<Self, ErrorStack> {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
         let key = PKey::from_ec_key(EcKey::generate(&group)?)?;

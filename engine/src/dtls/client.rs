@@ -349,6 +349,7 @@ impl Dtls {
             Some(keying) => {
                 self.state = State::Connected;
                 self.gate.finish();
+                //= rfc5764#section-5.1.1  keys leave here, and only of a complete handshake
                 self.events.push_back(DtlsEvent::Connected(keying));
             }
             None => self.fail(EndReason::InternalFault),

@@ -62,6 +62,7 @@ impl Session {
             DtlsRole::Client => ssl.set_connect_state(),
             DtlsRole::Server => ssl.set_accept_state(),
         }
+        //= meta#R-27  no datagram is larger
         ssl.set_mtu(mtu_bytes as u32).map_err(|_| SetupError::Misuse("dtls mtu_bytes is below the library's minimum"))?;
         let stream = SslStream::new(ssl, Pipe::default()).map_err(|_| SetupError::Library("no new TLS stream"))?;
         Ok(Self { stream, role, accept, clock_s: CLOCK_ORIGIN_S, mtu_bytes, is_complete: false })
@@ -188,6 +189,7 @@ fn configure(config: &DtlsConfig, certificate: &Certificate) -> Result<SslContex
     builder.set_certificate(&certificate.x509)?;
     builder.set_private_key(&certificate.key)?;
     let profiles: Vec<&str> = config.profiles.iter().map(|&p| library_name(p)).collect();
+    //= rfc5764#section-4.1.1:offer  the profiles, the preferred one first
     builder.set_tlsext_use_srtp(&profiles.join(":"))?;
     // JUSTIFICATION: rust-openssl exposes neither; the default verification would build and check chains of self-signed certificates
     // for nothing, and the default clock is the wall clock, which jumps and which tests cannot turn.
@@ -303,6 +305,7 @@ unsafe extern "C" fn verify_leaf(ssl: *mut ffi::SSL, out_alert: *mut u8) -> ffi:
         let leaf = leaf.cast::<ffi::CRYPTO_BUFFER>();
         !leaf.is_null() && {
             let der = core::slice::from_raw_parts(ffi::CRYPTO_BUFFER_data(leaf), ffi::CRYPTO_BUFFER_len(leaf));
+            //= rfc5764#section-5.1.1:fingerprint  compared in mid-handshake, before there is a key
             accept.holds(&Fingerprint(Sha256::digest(der).into()))
         }
     };
@@ -338,6 +341,7 @@ fn verdict(error: &openssl::ssl::Error) -> Step {
 }
 
 /// Sorts exported bytes into ours and theirs: client key, server key, client salt, server salt (RFC 5764 section 4.2).
+//= rfc5764#section-4.2:direction  the half of our role to send, the other to receive
 pub(super) fn split(profile: Profile, role: DtlsRole, material: &[u8]) -> Keying {
     let (keys, salts) = material.split_at(2 * profile.key_bytes());
     let (client_key, server_key) = keys.split_at(profile.key_bytes());

@@ -39,9 +39,12 @@ impl DigitReceiver {
     /// `Ok(None)`: a further packet of a known digit, an event that is no key (T9), or a duration of zero, which for a key says nothing yet
     /// (RFC 4733 section 2.3.5). Errors: `DtmfMalformed` for fewer than four bytes; `Late` for a digit that
     /// began before one that is no longer remembered: it may have been reported then.
+    //= rfc4733#section-5  each digit once
     pub fn handle_packet(&mut self, timestamp: u32, payload: &[u8], now: Time) -> Result<Option<Digit>, DropReason> {
         let event = TelephoneEvent::parse(payload)?;
+        //= rfc4733#section-2.3.1  what is no key is nothing
         let Some(symbol) = event.symbol() else { return Ok(None) };
+        //= rfc4733#section-2.3.5  says nothing yet
         if event.duration == 0 {
             return Ok(None);
         }
@@ -69,6 +72,7 @@ impl DigitReceiver {
     /// Whether the key of the last digit is still down: neither its end nor 100 ms of silence about it was received.
     ///
     /// All three end packets may be lost; then the tone is held no longer than five updates of 20 ms.
+    //= rfc4733#section-2.5.2.3  silence ends what its end packet did not
     pub fn is_pressed(&self, now: Time) -> bool {
         self.newest().is_some_and(|seen| !seen.is_ended && now.since(seen.heard) < UPDATE_GAP_MAX)
     }

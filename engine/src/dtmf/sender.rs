@@ -107,6 +107,7 @@ impl DigitSender {
         }
         let State::Tone { tone, segment, base, units, ends_sent } = &mut self.state else { return None };
 
+        //= rfc4733#section-2.5.1.2  the first packet, and no other
         let marker = *units == 0;
         //= rfc4733#section-2.5.1.3  after a packet that says 0xFFFF, a new segment begins where the full one ended, without a marker
         if *units - *base > SEGMENT_MAX {
@@ -118,6 +119,7 @@ impl DigitSender {
         let end = *units == tone.units && in_segment <= SEGMENT_MAX;
         let duration = in_segment.min(SEGMENT_MAX) as u16;
         let packet = EventPacket {
+            //= rfc4733#section-2.3.2  E with the final duration
             payload: TelephoneEvent { event: tone.event, end, volume: VOLUME, duration }.emit(),
             marker,
             timestamp: *segment,
@@ -195,6 +197,7 @@ const PAUSE_TICKS: u32 = 5;
 /// Copies of the end packet.
 const END_PACKETS: u32 = 3;
 /// Duration units per tick.
+//= rfc4733#section-2.3.5  the first packet says 160, never 0
 const UNITS_PER_FRAME: u32 = UNITS_PER_MS * FRAME_MS as u32;
 /// Power of the tone: -10 dBm0.
 const VOLUME: u8 = 10;

@@ -51,6 +51,7 @@ fn assert_digits(found: &[Digit], expect: &Value, id: &str) {
 }
 
 //= rfc4733#section-2.5.2.2 type=test
+//= meta#R-20 type=test
 #[test]
 fn golden_receptions() {
     let file = golden::read("dtmf/receive.json");
@@ -89,6 +90,9 @@ fn run(sender: &mut DigitSender, source: &mut RtpSource, ticks: usize) -> Vec<Op
 
 //= meta#R-20 type=test
 //= rfc4733#section-2.5.1.2 type=test
+//= rfc4733#section-2.3.2 type=test
+//= rfc4733#section-2.5.1.4 type=test
+//= rfc4733#section-2.5.1.6 type=test
 #[test]
 fn digit_5_leaves_as_in_the_vector() {
     let file = golden::read("dtmf/send_digit5_100ms.json");
@@ -110,6 +114,8 @@ fn digit_5_leaves_as_in_the_vector() {
     assert_eq!(Some(480_000 + 5 * 960), file["next_audio_timestamp_if_event_replaces_audio"].as_u64());
 }
 
+//= rfc4733#section-2.3.2 type=test
+//= rfc4733#section-2.5.1.4 type=test
 #[test]
 fn time_runs_on_through_digits_and_pauses() {
     let mut source = RtpSource::with_start(1, 0, 0);
@@ -163,6 +169,7 @@ fn clearing_lets_the_digit_on_the_line_end() {
 }
 
 //= rfc4733#section-2.5.1.3 type=test
+//= rfc4733#section-2.3.5 type=test
 #[test]
 fn a_key_held_for_20_s_is_three_segments_and_one_digit() {
     let mut source = RtpSource::with_start(1, 0, 0xffff_0000);
@@ -216,6 +223,7 @@ fn a_key_pressed_again_where_a_segment_would_begin_is_a_new_digit() {
     }
 }
 
+//= rfc4733#section-2.5.2.3 type=test
 #[test]
 fn a_lost_end_releases_the_key_after_100_ms() {
     let mut receiver = DigitReceiver::default();
@@ -229,6 +237,8 @@ fn a_lost_end_releases_the_key_after_100_ms() {
     assert!(!receiver.is_pressed(ms(150)));
 }
 
+//= rfc4733#section-2.3.1 type=test
+//= rfc4733#section-2.3.5 type=test
 #[test]
 fn events_that_are_no_key_and_zero_durations_are_nothing() {
     let mut receiver = DigitReceiver::default();
@@ -285,6 +295,7 @@ fn reordered_packets_never_shorten_a_digit() {
 
 proptest! {
     /// Whatever is lost, doubled or reordered by a few packets: each digit of which anything arrives is reported once.
+    //= rfc4733#section-2.5.2.2 type=test
     #[test]
     fn sender_to_receiver_over_a_bad_line(symbols in "[0-9*#A-D]{1,16}", seed: u64, start: u32) {
         let mut rng = SeededRng::new(seed);

@@ -133,6 +133,7 @@ impl Agent {
         self.remote = Some(Remote { key: IntegrityKey::new(credentials.pwd.as_bytes()), ufrag: credentials.ufrag, lite });
         self.pairs = pair::form(&self.locals, &usable);
         self.phase = Phase::Checking { valid_since: None };
+        //= meta#R-22  the first check is due now
         self.started = now;
         self.pace_at = now;
         for (path, priority) in core::mem::take(&mut self.early) {
@@ -205,6 +206,8 @@ impl Agent {
             let (id, pair) = match &mut self.phase {
                 Phase::Idle | Phase::Ended => return None,
                 Phase::Selected { pair, consent, .. } => {
+                    //= rfc8445#section-11  consent checks are the keep-alive
+                    //= rfc7675#section-4  no other keep-alive beside them
                     let id = consent.poll(&mut self.draws, now)?;
                     self.stats.consent_sent += 1;
                     (id, *pair)
@@ -296,6 +299,8 @@ impl Agent {
     }
 
     fn handle_request(&mut self, path: Path, message: &StunView<'_>, now: Time) -> Result<(), DropReason> {
+        //= rfc8445#section-7.3  the first half of USERNAME is ours entirely
+        //= rfc8445#section-7.3:silence  no answer to whoever cannot sign
         // S12, S13: whoever does not know our password gets silence, and leaves no trace.
         if message.username_first() != Some(self.local.ufrag.as_bytes()) {
             return Err(DropReason::StunUnauthenticated);
@@ -318,6 +323,7 @@ impl Agent {
         let Some(priority) = message.priority() else { return Ok(()) };
         match self.phase {
             Phase::Idle => {
+                //= rfc8445#section-7.3:early  answered now, checked when the description comes
                 if self.early.len() < EARLY_SOURCES_MAX && !self.early.iter().any(|(known, _)| *known == path) {
                     self.early.push((path, priority));
                 }
@@ -338,6 +344,7 @@ impl Agent {
     }
 
     /// A check towards whoever has just checked us (I18), learning its address if new (I20).
+    //= rfc8445#section-7.3.1.4  a check towards whoever has checked us
     fn trigger(&mut self, path: Path, remote_priority: u32, now: Time) {
         let index = match self.pairs.iter().position(|p| p.path == path) {
             Some(index) => index,
@@ -346,6 +353,7 @@ impl Agent {
                 if self.pairs.len() >= ICE_PAIRS_MAX || !is_usable_remote(path.remote, self.config.allow_loopback) {
                     return;
                 }
+                //= rfc8445#section-7.3.1.3  a remote candidate with the PRIORITY of the request
                 // A peer-reflexive remote has a foundation of its own (RFC 8445 section 7.3.1.3).
                 let foundation = (local, ICE_REMOTES_MAX + 1 + self.pairs.len());
                 self.pairs.push(Pair::new(&self.locals[local], path.remote, remote_priority, foundation));
@@ -363,6 +371,7 @@ impl Agent {
     }
 
     /// Marks checks as failed whose schedule is over. Eager checks have none.
+    //= rfc8445#section-7.2.5.2.3  no answer to any repetition: the pair has failed
     fn expire_checks(&mut self, now: Time) {
         while let Some(t) = self.transactions.due(now, |t| !t.nominates && t.is_exhausted()).copied() {
             self.transactions.remove(t.id);
@@ -379,6 +388,7 @@ impl Agent {
 
     /// With no pair Waiting, Frozen ones of idle foundations go Waiting (I15). Under eager pacing a foundation is idle once its first
     /// check is out, because pairs then never fail by time.
+    //= rfc8445#section-6.1.4.2  with none Waiting, a Frozen pair of an idle foundation
     fn unfreeze_idle(&mut self, now: Time) {
         if self.pairs.iter().any(|p| p.state == PairState::Waiting) {
             return;
@@ -397,6 +407,7 @@ impl Agent {
     }
 
     /// The stop rule (I24): the best pair that is still possible is valid, or the grace is over.
+    //= rfc8445#section-8.1.1:grace  the best pair that is possible, or the grace is over
     fn consider_nomination(&mut self, now: Time) {
         let Phase::Checking { valid_since: Some(since) } = self.phase else { return };
         let Some(best) = self.best_valid() else { return };
@@ -411,6 +422,7 @@ impl Agent {
     }
 
     //= rfc8445#section-8.1.1  the agent ... nominates only one pair ... by repeating the check with the USE-CANDIDATE attribute
+    //= meta#R-24  by a second check, never at once
     fn nominate(&mut self, index: usize, now: Time) {
         if !self.pairs[index].was_nominated {
             self.pairs[index].was_nominated = true;
@@ -462,6 +474,7 @@ impl Agent {
         self.selected = Some(path);
         self.rtt = Some(rtt);
         self.nominated_event = Some(IceEvent::Nominated { path, rtt });
+        //= rfc8445#section-8.1.2  all other checks end
         self.transactions.remove_nominations();
         self.transactions.stop_repeating(None);
         self.phase = Phase::Selected { pair: index, since: now, consent: Consent::new(&mut self.draws, now) };
@@ -507,6 +520,7 @@ impl Agent {
         if !checks_run || now < self.pace_at {
             return None;
         }
+        //= rfc8445#section-6.1.4.2  the triggered queue first, then Waiting pairs, one per Ta
         // Triggered first, then what was never tried, the other family than last time (I9), the longest due, the best.
         let index = (0..self.pairs.len()).filter(|&i| self.may_start(i) && self.pairs[i].due <= now).max_by_key(|&i| {
             let p = &self.pairs[i];
@@ -542,11 +556,15 @@ impl Agent {
             self.stats.use_candidates_sent += u64::from(nominates);
         }
         let mut writer = StunWriter::new(out, Class::Request, id);
+        //= rfc8445#section-7.2.2  their fragment, ours, and their password as key
         writer.username(&remote.ufrag, &self.local.ufrag).priority(self.pairs[pair].check_priority);
         if nominates {
+            //= rfc8445#section-7.1.2  to nominate, and only then
             writer.use_candidate();
         }
         //= meta#R-23  ICE-CONTROLLING always
+        //= rfc8445#section-6.1.1  a full agent is controlling towards a lite one
+        //= rfc8445#section-7.1.3  the role and its tie-breaker in every check
         writer.controlling(tie_breaker).finish(Some(&remote.key))
     }
 
@@ -554,6 +572,7 @@ impl Agent {
         let class = if matches!(answer.verdict, Verdict::Success) { Class::Success } else { Class::Error };
         let mut writer = StunWriter::new(out, class, answer.id);
         match &answer.verdict {
+            //= rfc8445#section-7.3.1.2  where the request came from
             Verdict::Success => writer.xor_mapped_address(answer.path.remote),
             Verdict::RoleConflict => writer.error_code(stun::ROLE_CONFLICT, "Role Conflict"),
             Verdict::Unknown { kinds, count } => {

@@ -34,6 +34,7 @@ impl CandidateKind {
 /// Priority of a candidate of `component` 1 to 256 (RFC 8445 section 5.1.2.1, I6).
 ///
 /// `local_preference` is 65 535 on a host with one address; with several, each candidate has its own (RFC 8421 section 4).
+//= rfc8445#section-5.1.2.1  2^24 type preference + 2^8 local preference + 256 - component
 pub const fn priority(kind: CandidateKind, local_preference: u16, component: u16) -> u32 {
     (kind.type_preference() as u32) << 24 | (local_preference as u32) << 8 | 256u32.saturating_sub(component as u32)
 }
@@ -45,6 +46,7 @@ pub const fn check_priority(local_priority: u32) -> u32 {
 }
 
 /// Priority of a pair: `controlling` is ours, for we always are (RFC 8445 section 6.1.2.3, I13).
+//= rfc8445#section-6.1.2.3  2^32 min(G, D) + 2 max(G, D) + (G > D)
 pub const fn pair_priority(controlling: u32, controlled: u32) -> u64 {
     let (low, high) = if controlling > controlled { (controlled, controlling) } else { (controlling, controlled) };
     // Saturating: priorities of a peer that exceed 2^31 - 1 break the RFC and must not break us.
@@ -109,6 +111,7 @@ pub fn is_usable_remote(address: SocketAddr, allow_loopback: bool) -> bool {
 }
 
 /// Same kind and same base address, same foundation (I8). All of our candidates use UDP, and none asks a server of its own.
+//= rfc8445#section-5.1.1.3  same kind and base address, same foundation
 fn foundation(kind: CandidateKind, base: IpAddr) -> String {
     let mut hash = crc32fast::Hasher::new();
     hash.update(&[kind.type_preference()]);
@@ -130,6 +133,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Fresh credentials of ours: 96 random bits of fragment, 144 of password (RFC 8445 section 5.3 asks for 24 and 128).
+    //= rfc8445#section-5.3  24 and 128 bits at least
     pub fn generate(entropy: &mut dyn Entropy) -> Self {
         Self { ufrag: ice_chars(16, entropy), pwd: ice_chars(24, entropy) }
     }
@@ -201,6 +205,7 @@ mod tests {
         assert_eq!(pair_priority(u32::MAX, u32::MAX), u64::MAX);
     }
 
+    //= rfc8445#section-5.1.1.3 type=test
     #[test]
     fn same_kind_and_base_address_same_foundation() {
         let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
@@ -228,6 +233,7 @@ mod tests {
         }
     }
 
+    //= rfc8445#section-5.3 type=test
     #[test]
     fn generated_credentials_are_long_distinct_ice_chars_and_stay_out_of_debug() {
         let mut entropy = SeededRng::new(3);

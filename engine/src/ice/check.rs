@@ -11,6 +11,7 @@ use crate::wire::stun::{IntegrityKey, TransactionId};
 /// An endless supply of unguessable bytes from one draw of the host's entropy: HMAC-SHA1 over a counter, which is a PRF.
 ///
 /// So the agent needs the host's entropy at birth only, and a CSPRNG there makes every later transaction id one too.
+//= rfc7675#section-8  a PRF over a counter, keyed by the host's entropy
 pub(super) struct Draws {
     key: IntegrityKey,
     count: u64,
@@ -169,6 +170,7 @@ impl Transactions {
 }
 
 /// RTO of a check under RFC pacing, for a list of `pairs` of which `open` are Waiting or In-Progress (RFC 8445 section 14.3, I17).
+//= rfc8445#section-14.3  max(500 ms, Ta times open checks)
 pub(super) fn standard_rto(ta: Span, pairs: usize, open: usize) -> Span {
     ta.times((pairs * open) as u64).max(RTO_MIN)
 }
@@ -204,6 +206,7 @@ mod tests {
     }
 
     //= rfc8489#section-6.2.1 type=test
+    //= rfc8445#section-14.3 type=test
     #[test]
     fn schedules_match_the_golden_numbers() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/ice/pacing.json");

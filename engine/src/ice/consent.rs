@@ -37,6 +37,7 @@ impl Consent {
         if now < self.due || self.is_lost(now) {
             return None;
         }
+        //= rfc7675#section-5.1:new-id  a new id each time, sent once
         let id = draws.id();
         self.in_flight[self.place] = Some((id, now));
         self.place = (self.place + 1) % IN_FLIGHT;
@@ -45,6 +46,8 @@ impl Consent {
     }
 
     /// Whether a request with this id waits for its answer.
+    //= rfc7675#section-5.1:any-answer  to any request of the last 30 s
+    //= rfc7675#section-5.1:media  nothing but an answer renews
     pub(super) fn is_pending(&self, id: TransactionId, now: Time) -> bool {
         self.in_flight.iter().flatten().any(|&(pending, sent)| pending == id && now.since(sent) <= EXPIRY)
     }
@@ -63,7 +66,7 @@ impl Consent {
     }
 }
 
-//= rfc7675#section-5.1  each interval ... MUST be randomized ... from 0.8 to 1.2 times the basic period
+//= rfc7675#section-5.1:interval  each interval ... MUST be randomized ... from 0.8 to 1.2 times the basic period
 fn interval(draws: &mut Draws) -> Span {
     PERIOD.scale(800 + draws.u64() % 401, 1_000)
 }
@@ -79,7 +82,9 @@ mod tests {
     use super::*;
     use crate::rng::SeededRng;
 
-    //= rfc7675#section-5.1 type=test
+    //= rfc7675#section-5.1:interval type=test
+    //= rfc7675#section-5.1:new-id type=test
+    //= rfc7675#section-8 type=test
     #[test]
     fn intervals_stay_within_four_and_six_seconds_and_ids_are_new() {
         let mut draws = Draws::new(&mut SeededRng::new(9));

@@ -73,6 +73,7 @@ impl Pair {
 pub(super) fn form(locals: &[Candidate], remotes: &[Candidate]) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::with_capacity(ICE_PAIRS_MAX.max(locals.len() * remotes.len()));
     for local in locals {
+        //= rfc8445#section-6.1.2.2  one family only
         for remote in remotes.iter().filter(|r| r.address.is_ipv4() == local.base_or_address().is_ipv4()) {
             let number = |all: &[Candidate], foundation: &str| all.iter().position(|c| c.foundation == foundation).unwrap_or(all.len());
             let foundation = (number(locals, &local.foundation), number(remotes, &remote.foundation));
@@ -92,6 +93,7 @@ pub(super) fn form(locals: &[Candidate], remotes: &[Candidate]) -> Vec<Pair> {
 }
 
 /// Removes pairs with the path of a better one.
+//= rfc8445#section-6.1.2.4  base and remote equal: the best stays
 fn prune(pairs: &mut Vec<Pair>) {
     let mut kept = 0;
     for i in 0..pairs.len() {
@@ -104,6 +106,7 @@ fn prune(pairs: &mut Vec<Pair>) {
 }
 
 /// Drops the worst pairs of whichever family has more, so that many addresses of a dead family cannot push the good one out.
+//= rfc8445#section-6.1.2.5  a limit on pairs
 fn cap(pairs: &mut Vec<Pair>) {
     while pairs.len() > ICE_PAIRS_MAX {
         let v4 = pairs.iter().filter(|p| p.path.remote.is_ipv4()).count();
@@ -130,7 +133,8 @@ mod tests {
         Candidate { base, ..Candidate::remote(address(value), CandidateKind::Host, priority, foundation) }
     }
 
-    //= rfc8445#section-6.1.2 type=test
+    //= rfc8445#section-6.1.2.2 type=test
+    //= rfc8445#section-6.1.2.4 type=test
     #[test]
     fn dual_stack_checklist_matches_the_golden_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/ice/checklist_dual_stack.json");
@@ -151,6 +155,8 @@ mod tests {
         }
     }
 
+    //= rfc8445#section-6.1.2.5 type=test
+    //= rfc8445#section-6.1.2.6 type=test
     #[test]
     fn a_crowd_of_one_family_leaves_room_for_the_other() {
         let at = |text: String| text.parse::<SocketAddr>().expect("an address");

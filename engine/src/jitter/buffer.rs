@@ -137,6 +137,7 @@ impl JitterBuffer {
         payload: &[u8],
         now: Time,
     ) -> Result<(), DropReason> {
+        //= rfc7587#section-4.2  2.5 to 120 ms
         if payload.is_empty() || !(DURATION_TICKS_MIN..=DURATION_TICKS_MAX).contains(&duration_ticks) {
             return Err(DropReason::OpusMalformed);
         }
@@ -177,6 +178,7 @@ impl JitterBuffer {
     /// A sequence number of the stream was used by a telephone-event packet: neither loss nor audio (T10).
     ///
     /// The timestamp of an event is that of its start, so it says nothing about the line and is not used.
+    //= rfc4733#section-2.5.2.2:audio  neither loss nor audio
     pub fn note_event(&mut self, ssrc: u32, seq: u16, _timestamp: u32, _now: Time) {
         let Some(stream) = self.stream.as_mut().filter(|s| s.ssrc == ssrc) else { return };
         if stream.note_event(seq) {

@@ -46,6 +46,7 @@ impl Stream {
         let ext_ts = self.audio_ts_max + i64::from(timestamp.wrapping_sub(self.audio_ts_max as u32) as i32);
         if self.is_near(ext_seq) {
             if self.has_seen(ext_seq) {
+                //= rfc7587#section-4.1:duplicates  decoded once
                 return Place::Duplicate;
             }
             let in_step = (ext_seq > self.audio_seq_max) == (ext_ts > self.audio_ts_max);
@@ -142,6 +143,7 @@ mod tests {
         }
     }
 
+    //= rfc7587#section-4.1:duplicates type=test
     #[test]
     fn duplicates_and_reordering_within_a_hundred() {
         let mut s = Stream::new(1, 500, 0);

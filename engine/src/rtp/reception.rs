@@ -136,6 +136,7 @@ impl Reception {
     }
 
     /// A.8. All packets of one event carry one timestamp: only the first of them is a sample (C7, RFC 4733 section 2.5.2.2).
+    //= rfc4733#section-2.5.2.2:jitter  one sample an event
     fn update_jitter(&mut self, timestamp: u32, is_event: bool, now: Time) {
         if is_event && self.event_timestamp.replace(timestamp) == Some(timestamp) {
             return;

@@ -22,7 +22,7 @@ pub struct RtpSource {
 impl RtpSource {
     /// A stream with random SSRC and timestamp, and a random first sequence number below 2^15 (P1, R11).
     pub fn new(entropy: &mut dyn Entropy) -> Self {
-        //= rfc3711#section-3.3.1  a first sequence number below 2^15 keeps an early loss from being taken for a roll-over
+        //= rfc3711#section-3.3.1:start  a first sequence number below 2^15 keeps an early loss from being taken for a roll-over
         Self::with_start(entropy.u32(), (entropy.u32() & 0x7fff) as u16, entropy.u32())
     }
 
@@ -50,12 +50,16 @@ impl RtpSource {
     /// `marker` is set on the first packet of an event only; the marker of the audio line is untouched.
     pub fn event(&mut self, payload_type: u8, marker: bool, timestamp: u32) -> RtpHeader {
         debug_assert!(self.timestamp.wrapping_sub(timestamp) < 1 << 31, "an event cannot start in the future");
+        //= rfc4733#section-2.1  SSRC, sequence and line of the audio
+        //= rfc4733#section-2.5.1.6  the sequence runs on, also for repetitions
         self.next(payload_type, marker, timestamp)
     }
 
     /// One 20 ms frame of media time has passed, whether a packet was sent or not (P2). `sent` is false for a frame without a packet; the
     /// next packet then carries the marker (P3). A telephone-event packet counts as sent.
     pub fn advance_frame(&mut self, sent: bool) {
+        //= rfc7587#section-4.1  960 a frame, whatever the bandwidth
+        //= meta#R-17  48 kHz
         self.timestamp = self.timestamp.wrapping_add(FRAME_TICKS);
         self.is_marker_due |= !sent;
     }
@@ -89,6 +93,7 @@ mod tests {
     use crate::rng::SeededRng;
 
     //= meta#R-19 type=test
+    //= meta#R-17 type=test
     #[test]
     fn sequence_and_timestamp_wrap_without_a_gap() {
         let mut source = RtpSource::with_start(9, 0xfffe, 0xffff_ffff - 960);
@@ -106,6 +111,7 @@ mod tests {
         }
     }
 
+    //= rfc7587#section-4.1 type=test
     #[test]
     fn silence_moves_time_but_not_sequence_and_marks_what_follows() {
         let mut source = RtpSource::with_start(9, 5, 0);
@@ -119,6 +125,8 @@ mod tests {
         assert!(!source.audio(111).marker);
     }
 
+    //= rfc4733#section-2.1 type=test
+    //= rfc4733#section-2.5.1.6 type=test
     #[test]
     fn events_share_the_run_and_leave_the_audio_marker_alone() {
         let mut source = RtpSource::with_start(9, 5, 960);
@@ -133,6 +141,7 @@ mod tests {
         assert_eq!((audio.seq, audio.timestamp, audio.marker), (7, 3 * 960, true), "no audio went before: its first packet is marked");
     }
 
+    //= rfc3711#section-3.3.1:start type=test
     #[test]
     fn starts_are_random_and_the_first_sequence_number_is_low() {
         let mut rng = SeededRng::new(1);

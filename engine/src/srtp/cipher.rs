@@ -57,6 +57,7 @@ impl Suite {
         match profile {
             Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => Self::Cm {
                 keys: Box::new([rtp, rtcp].map(|labels| CmKeys::new(master_key, master_salt, labels, path))),
+                //= rfc5764#section-4.1.2  AES128_CM with HMAC_SHA1
                 rtp_tag_bytes: profile.rtp_tag_bytes(),
             },
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
@@ -79,6 +80,7 @@ impl Suite {
     pub(super) fn rtcp_trailer_bytes(&self) -> usize {
         RTCP_INDEX_BYTES
             + match self {
+                //= rfc5764#section-4.1.2:tags  80 bits, also where SRTP has 32
                 Self::Cm { .. } => CM_RTCP_TAG_BYTES,
                 Self::Gcm { .. } => GCM_TAG_BYTES,
             }
@@ -91,6 +93,7 @@ impl Suite {
         let (body, trailer) = packet.split_at_mut(packet.len() - self.rtp_trailer_bytes());
         match self {
             Self::Cm { keys, .. } => {
+                //= rfc3711#section-3.1  the payload, not the header
                 let keys = &keys[RTP];
                 keys.ctr.apply(keys.iv(ssrc, index), &mut body[header_bytes..]);
                 let digest = keys.mac.digest(body, &roc(index));
@@ -362,6 +365,7 @@ fn rtcp_aad(packet: &[u8], word: [u8; 4]) -> [u8; 12] {
 
 /// Compares in constant time the leading bytes of `expected` with `tag` (R19). By words: `subtle` hides each comparison from the optimiser,
 /// and sixteen of them cost as much as a third of the packet's decryption.
+//= rfc3711#section-9.5.1  in constant time
 #[inline]
 fn holds(expected: &[u8], tag: &[u8]) -> bool {
     let Some(expected) = expected.get(..tag.len()) else { return false };

@@ -52,6 +52,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    //= rfc3711#section-3.3.1 type=test
     #[test]
     fn rolls_over_in_both_directions() {
         assert_eq!(estimate(None, 65_535), Ok(65_535));

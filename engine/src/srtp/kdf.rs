@@ -15,6 +15,7 @@ pub(super) enum Label {
     RtpAuthentication = 1,
     /// SRTP salt.
     RtpSalt = 2,
+    //= rfc3711#section-4.3.2  labels 3 to 5
     /// SRTCP encryption key.
     RtcpEncryption = 3,
     /// SRTCP authentication key.

@@ -4,6 +4,7 @@
 //! [`Window::check`] reads, [`Window::commit`] writes.
 
 /// Indexes remembered below the highest one: twice what RFC 3711 asks for, 2.5 s of 20 ms packets.
+//= rfc3711#section-3.3.2  64 at least
 pub(super) const WINDOW_PACKETS: u64 = 128;
 
 /// The replay list of one SSRC, for SRTP or for SRTCP. Bit `n` stands for `highest - n`; no bit set: nothing was received yet.
@@ -56,6 +57,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    //= rfc3711#section-3.3.2 type=test
     #[test]
     fn reaches_exactly_128_back() {
         let mut window = Window::default();

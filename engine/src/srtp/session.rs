@@ -64,6 +64,7 @@ impl Sender {
         let end = len + self.suite.rtp_trailer_bytes();
         let packet = buffer.get_mut(..end).ok_or(DropReason::NoRoom)?;
         if self.ssrc.is_some_and(|ssrc| ssrc != layout.ssrc) {
+            //= rfc3711#section-9.1:ssrc  one SSRC per key
             return Err(DropReason::SsrcLimit);
         }
         //= rfc3711#section-9.1  a key stream is never used twice
@@ -85,6 +86,7 @@ impl Sender {
         let ssrc = rtcp_ssrc(buffer.get(..len).ok_or(DropReason::NoRoom)?)?;
         let end = len + self.suite.rtcp_trailer_bytes();
         let packet = buffer.get_mut(..end).ok_or(DropReason::NoRoom)?;
+        //= rfc3711#section-9.2  2^31 SRTCP packets
         if self.rtcp_next >= RTCP_INDEX_END {
             return Err(DropReason::KeyExhausted);
         }
@@ -177,6 +179,7 @@ impl Receiver {
         let len = packet.len().checked_sub(self.suite.rtcp_trailer_bytes()).ok_or(DropReason::Truncated)?;
         let ssrc = rtcp_ssrc(&packet[..len])?;
         let word = self.suite.rtcp_index_word(packet);
+        //= rfc3711#section-3.4:unencrypted  E = 0 is dropped
         if word & RTCP_ENCRYPTED == 0 {
             return Err(DropReason::NotEncrypted);
         }
@@ -213,6 +216,7 @@ impl fmt::Debug for Receiver {
 const RTCP_INDEX_END: u32 = 1 << 31;
 
 //= rfc3711#section-9.2  at most 2^48 SRTP packets per key; RFC 5764 section 4.1.2 sets 2^31 for the counter mode profiles (R15)
+//= rfc5764#section-4.1.2:lifetime  2^31 packets of a counter-mode key
 const fn rtp_packets_max(profile: Profile) -> u64 {
     match profile {
         Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => 1 << 31,

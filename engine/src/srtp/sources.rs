@@ -23,6 +23,8 @@ pub(super) enum Kind {
 }
 
 /// Contexts of the peer's SSRCs.
+//= rfc3711#section-3.2.1  a context per SSRC
+//= rfc3711#section-3.2.1:bound  made by authentic packets, and not many
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Sources {
     entries: [Source; SRTP_SSRCS_MAX],
@@ -103,7 +105,7 @@ impl Sources {
 mod tests {
     use super::*;
 
-    //= protocols#R-18 type=test
+    //= rfc3711#section-3.2.1:bound type=test
     #[test]
     fn the_longest_silent_one_is_replaced_and_never_comes_back() {
         let mut sources = Sources::default();

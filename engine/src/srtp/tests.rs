@@ -94,7 +94,8 @@ fn unprotect_rtcp(receiver: &mut Receiver, wire: &[u8]) -> Result<Vec<u8>, DropR
     Ok(packet)
 }
 
-//= protocols#R-1 type=test
+//= rfc3711#section-4.3.1 type=test
+//= rfc3711#section-4.3.2 type=test
 #[test]
 fn derives_the_keys_of_the_rfcs() {
     for case in golden("srtp/kdf.json")["cases"].as_array().expect("cases") {
@@ -113,6 +114,8 @@ fn derives_the_keys_of_the_rfcs() {
     }
 }
 
+//= rfc3711#section-4.1.1 type=test
+//= rfc3711#section-4.2 type=test
 #[test]
 fn primitives_give_the_known_answers() {
     use aes::cipher::KeyInit;
@@ -146,6 +149,11 @@ fn primitives_give_the_known_answers() {
     assert_eq!(checked, (2, 7));
 }
 
+//= rfc5764#section-4.1.2 type=test
+//= rfc3711#section-3.1 type=test
+//= rfc3711#section-3.4 type=test
+//= rfc3711#section-4.1.1 type=test
+//= rfc3711#section-4.2 type=test
 #[test]
 fn packets_of_other_stacks_are_met_byte_for_byte() {
     for path in PATHS {
@@ -203,6 +211,8 @@ fn packets_of_the_live_libsrtp_are_met_over_roll_overs() {
     assert_eq!(cases, PROFILES.len());
 }
 
+//= rfc3711#section-3.3 type=test
+//= rfc3711#section-3.3.2 type=test
 #[test]
 fn receivers_live_through_the_scenarios() {
     let mut packets = 0;
@@ -238,6 +248,7 @@ fn receivers_live_through_the_scenarios() {
     assert!(packets > 300, "only {packets} packets");
 }
 
+//= rfc5764#section-4.2:direction type=test
 #[test]
 fn keys_of_real_handshakes_fit() {
     for name in ["dtls/handshake_cm80.json", "dtls/handshake_gcm128.json"] {
@@ -269,7 +280,8 @@ fn keys_of_real_handshakes_fit() {
     }
 }
 
-//= protocols#R-10 type=test
+//= rfc3711#section-9.1 type=test
+//= rfc3711#section-9.1:ssrc type=test
 #[test]
 fn a_sender_never_uses_an_index_twice() {
     let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, Path::Best);
@@ -288,7 +300,7 @@ fn a_sender_never_uses_an_index_twice() {
     assert_eq!(unprotect(&mut receiver, &second), Ok(rtp(1, 101, b"two")));
 }
 
-//= protocols#R-15 type=test
+//= rfc3711#section-9.2 type=test
 #[test]
 fn keys_end_instead_of_wrapping() {
     for profile in PROFILES {
@@ -309,7 +321,7 @@ fn keys_end_instead_of_wrapping() {
     }
 }
 
-//= protocols#R-5 type=test
+//= rfc5764#section-4.1.2:tags type=test
 #[test]
 fn trailers_have_the_lengths_of_the_profile() {
     for (profile, rtp_bytes, rtcp_bytes) in [
@@ -324,7 +336,7 @@ fn trailers_have_the_lengths_of_the_profile() {
     }
 }
 
-//= protocols#R-18 type=test
+//= rfc3711#section-3.2.1:bound type=test
 #[test]
 fn only_authentic_packets_take_room_for_an_ssrc() {
     let (key, salt) = (&KEY[..16], &SALT);
@@ -350,7 +362,7 @@ fn only_authentic_packets_take_room_for_an_ssrc() {
     assert_eq!(unprotect(&mut receiver, &send(0, 5)), Err(DropReason::SsrcLimit), "a recording of a forgotten SSRC is not new");
 }
 
-//= protocols#R-9 type=test
+//= rfc3711#section-3.2.1 type=test
 #[test]
 fn roll_over_counters_belong_to_an_ssrc_and_wait_for_it() {
     for profile in PROFILES {
@@ -454,8 +466,8 @@ proptest! {
 
     /// Two SSRCs, both rolling over again and again, with loss, reordering, duplicates and forged packets in between. A packet is
     /// accepted if and only if it is new and less than 128 behind the highest of its SSRC.
-    //= protocols#R-6 type=test
-    //= protocols#R-8 type=test
+    //= rfc3711#section-3.3.1 type=test
+    //= rfc3711#section-3.3.2 type=test
     #[test]
     fn roll_over_survives_loss_and_disorder(
         start in 0u64..0x8000, steps in prop::collection::vec((0u8..2, 1u64..0x6000, 0u64..200, 0u8..4), 1..120), which in 0usize..4

@@ -23,6 +23,7 @@ impl TelephoneEvent {
     pub const BYTES: usize = 4;
 
     /// Reads the first block of a payload. The reserved bit is ignored (RFC 4733 section 2.3.3); fewer than four bytes are malformed.
+    //= rfc4733#section-2.3.3  R is not looked at
     pub fn parse(payload: &[u8]) -> Result<Self, DropReason> {
         let &[event, flags, high, low, ..] = payload else { return Err(DropReason::DtmfMalformed) };
         Ok(Self { event, end: flags & 0x80 != 0, volume: flags & 0x3f, duration: u16::from_be_bytes([high, low]) })
@@ -31,6 +32,8 @@ impl TelephoneEvent {
     /// The block as bytes, reserved bit zero. A volume above 63 is sent as 63.
     pub fn emit(&self) -> [u8; Self::BYTES] {
         let [high, low] = self.duration.to_be_bytes();
+        //= rfc4733#section-2.3.3  R is zero
+        //= rfc4733#section-2.3.4  six bits of -dBm0
         [self.event, u8::from(self.end) << 7 | self.volume.min(63), high, low]
     }
 
@@ -47,6 +50,7 @@ pub fn event_of(symbol: char) -> Option<u8> {
 }
 
 /// Keys by event code (RFC 4733 section 3.2, Table 3); 16 is flash in the registry of telephone events.
+//= rfc4733#section-3.2  table 3
 const SYMBOLS: &[u8; 17] = b"0123456789*#ABCD!";
 
 #[cfg(test)]
@@ -56,6 +60,8 @@ mod tests {
     use crate::wire::rtp::RtpView;
     use proptest::prelude::*;
 
+    //= rfc4733#section-2.3.4 type=test
+    //= rfc4733#section-2.3.2 type=test
     #[test]
     fn golden_packets_read_and_write_back() {
         for name in ["rfc4733_911", "rfc4733_fig3", "send_digit5_100ms"] {
@@ -73,6 +79,7 @@ mod tests {
         }
     }
 
+    //= rfc4733#section-3.2 type=test
     #[test]
     fn keys_and_codes_map_both_ways() {
         for (code, symbol) in "0123456789*#ABCD!".chars().enumerate() {
@@ -85,7 +92,17 @@ mod tests {
         assert_eq!(TelephoneEvent { event: 17, end: false, volume: 0, duration: 1 }.symbol(), None);
     }
 
+    //= rfc4733#section-2.3.3 type=test
+    #[test]
+    fn the_reserved_bit_is_ignored_and_never_sent() {
+        let block = TelephoneEvent { event: 5, end: true, volume: 63, duration: 800 };
+        assert_eq!(TelephoneEvent::parse(&[5, 0xff, 0x03, 0x20]), Ok(block));
+        assert_eq!(block.emit(), [5, 0xbf, 0x03, 0x20]);
+        assert_eq!(TelephoneEvent { volume: 255, ..block }.emit(), block.emit());
+    }
+
     proptest! {
+        //= rfc4733#section-2.3.4 type=test
         #[test]
         fn round_trip(event: u8, end: bool, volume in 0_u8..64, duration: u16) {
             let block = TelephoneEvent { event, end, volume, duration };

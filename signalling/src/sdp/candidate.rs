@@ -72,6 +72,7 @@ pub(super) fn is_local(address: IpAddr) -> bool {
 }
 
 /// Appends `a=candidate:…` without line end.
+//= rfc8445#section-15  a candidate line of ours
 pub(super) fn write(out: &mut String, candidate: &Candidate) {
     let kind = match candidate.kind {
         CandidateKind::Host => "host",

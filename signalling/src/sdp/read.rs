@@ -242,6 +242,7 @@ fn read_codecs(scope: &Scope<'_>, line: &MediaLine<'_>, warnings: &mut Vec<SdpWa
         }
     }
     let Some((opus_payload_type, opus_format)) = opus else {
+        //= meta#R-16  G.711 alone is refused
         return Err(SdpError::at(SdpErrorKind::NoOpus, line.number));
     };
     let mut media = MediaParams {
@@ -269,6 +270,7 @@ fn read_codecs(scope: &Scope<'_>, line: &MediaLine<'_>, warnings: &mut Vec<SdpWa
 }
 
 /// One `name=value` of Opus (RFC 7587 section 6.1). Those we answer for are put into `repeat`.
+//= rfc7587#section-6.1  wishes of the receiver, clamped
 fn read_opus_parameter(parameter: &str, line: u32, media: &mut MediaParams, repeat: &mut String, warnings: &mut Vec<SdpWarning>) {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
     let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());

@@ -97,6 +97,7 @@ fn descriptions_of_browsers_read_too() {
     }
 }
 
+//= rfc8445#section-15 type=test
 #[test]
 fn candidate_lines_read_or_are_skipped() {
     for case in golden("candidate_lines")["cases"].as_array().expect("cases") {
@@ -193,6 +194,7 @@ fn refusals_say_what_where_and_what_to_do() {
     }
 }
 
+//= meta#R-16 type=test
 #[test]
 fn what_meta_has_been_seen_to_do_is_tolerated() {
     let offer = offer();
@@ -230,6 +232,13 @@ fn what_meta_has_been_seen_to_do_is_tolerated() {
     assert_eq!(read_offer(&many).expect("many").params.candidates.len(), 32);
 }
 
+//= rfc4733#section-2.4.1 type=test
+//= rfc7587#section-7 type=test
+//= meta#R-40 type=test
+//= meta#R-43 type=test
+//= meta#R-18 type=test
+//= meta#R-20 type=test
+//= meta#R-28 type=test
 #[test]
 fn our_answer_is_the_documented_one() {
     let offer = read_offer(&offer()).expect("offer");
@@ -267,6 +276,12 @@ fn our_answer_is_the_documented_one() {
     assert_eq!(text, expected.map(|line| format!("{line}\r\n")).concat());
 }
 
+//= rfc4733#section-2.4.1 type=test
+//= rfc7587#section-7 type=test
+//= rfc7587#section-6.1 type=test
+//= meta#R-40 type=test
+//= meta#R-21 type=test
+//= meta#R-16 type=test
 #[test]
 fn our_answer_obeys_each_written_rule() {
     let text = write_answer(&read_offer(&offer()).expect("offer"), &local(), u64::MAX);

@@ -61,6 +61,7 @@ pub(super) fn offer(local: &LocalParams, session_id: u64) -> String {
     out
 }
 
+//= meta#R-21  no a=ice-lite
 fn session_lines(out: &mut String, local: &LocalParams, bundle: Option<&str>, session_id: u64) {
     let default = default_address(&local.candidates);
     // RFC 8866 section 5.2 wants numbers below 2^63.
@@ -88,6 +89,7 @@ fn audio_section(out: &mut String, audio: &Audio<'_>, local: &LocalParams) {
     //= protocols#A9  c= and m= are the default candidate
     line(out, format_args!("c=IN {} {}", family(default), default.ip()));
     line(out, format_args!("a=rtcp:9 IN IP4 0.0.0.0"));
+    //= meta#R-43  all there will ever be
     for candidate in &local.candidates {
         candidate::write(out, candidate);
         out.push_str("\r\n");
@@ -113,11 +115,13 @@ fn audio_section(out: &mut String, audio: &Audio<'_>, local: &LocalParams) {
     line(out, format_args!("a=sendrecv"));
     line(out, format_args!("a=msid:{stream} a0"));
     line(out, format_args!("a=rtcp-mux"));
+    //= rfc7587#section-7  always these words
     line(out, format_args!("a=rtpmap:{opus} opus/48000/2"));
     line(out, format_args!("a=fmtp:{opus} {}", audio.opus_fmtp));
     if let Some(dtmf) = audio.media.dtmf_payload_type {
         //= meta#R-20  telephone-event at 8 kHz, never 48
         line(out, format_args!("a=rtpmap:{dtmf} telephone-event/8000"));
+        //= rfc4733#section-2.4.1  the events that we understand
         line(out, format_args!("a=fmtp:{dtmf} 0-15"));
     }
     //= meta#R-18  20 ms, both ways

@@ -224,6 +224,7 @@ impl Sessions {
                 return;
             }
         }
+        //= meta#R-33  what is left of the window
         let give_up = now + (window - Span::from_secs(age));
         let call = Call::new(key, Some(connect.wacid.clone()), phone_number_id, give_up);
         let session_id = session_id(unix_s, key);
@@ -262,6 +263,7 @@ impl Sessions {
     }
 
     /// Whether this `connect` brings another description than the call has: said loudly, then ignored (1.6).
+    //= meta#R-41  a second description is ignored loudly
     fn is_changed_sdp(&mut self, key: CallKey, connect: &CallConnect, now: Time) -> bool {
         let text = connect.sdp.as_ref().map(|(_, text)| text);
         let is_changed =

@@ -402,6 +402,7 @@ fn terminate_before_connect_leaves_a_tombstone() {
 }
 
 //= meta#R-35 type=test
+//= meta#R-41 type=test
 #[test]
 fn repetitions_act_once_and_changes_are_ignored_loudly() {
     let mut rig = Rig::ringing(SessionConfig::default());

@@ -166,6 +166,7 @@ impl ControlTask {
         };
         for event in events {
             let (what, wacid, number) = describe(&event);
+            //= meta#R-03  the event of a call becomes a call
             //= meta#R-04  another partner's number on the same app is none of our business
             let ours = number.is_none_or(|n| self.numbers.contains_key(&n));
             self.watch.tell(DaemonEvent::WebhookEvent { what: if ours { what } else { "other_number" }, wacid });

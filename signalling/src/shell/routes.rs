@@ -100,6 +100,7 @@ impl Routes {
         let header = header.to_str().unwrap_or("not text");
         //= meta#R-45  over the raw bytes, before anything is parsed
         let result = match signature::verify(&body.bytes, Some(header), &secrets) {
+            //= meta#R-38  the queue, then the answer; what it means comes later
             Ok(_) => match self.queue.try_send(Delivery { bytes: body.bytes, _budget: body.budget }) {
                 Ok(()) => WebhookResult::Taken,
                 Err(_) => WebhookResult::QueueFull,

@@ -52,6 +52,7 @@ impl core::error::Error for EnvelopeError {}
 
 /// Reads the events of a body whose signature was verified, in their order.
 //= meta#R-13  unknown fields and events, several entries and changes, 3 MB: no error, no panic
+//= meta#R-12  messages and calls come to one URL
 pub fn parse(raw: &[u8]) -> Result<Vec<Event>, EnvelopeError> {
     if raw.len() > BODY_BYTES_MAX {
         return Err(EnvelopeError::TooLong);

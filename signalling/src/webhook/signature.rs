@@ -51,6 +51,7 @@ impl core::error::Error for SignatureError {}
 ///
 /// Every secret is tried whatever the outcome. Empty secrets prove nothing and are passed over.
 //= meta#R-45  over raw bytes, in constant time, a missing header is a failure
+//= meta#R-14  any app whose secret is known
 pub fn verify<S: AsRef<[u8]>>(raw: &[u8], header: Option<&str>, secrets: &[S]) -> Result<usize, SignatureError> {
     if secrets.iter().all(|secret| secret.as_ref().is_empty()) {
         return Err(SignatureError::NoSecret);
@@ -102,6 +103,7 @@ mod tests {
     use super::*;
 
     //= meta#R-45 type=test
+    //= meta#R-14 type=test
     #[test]
     fn golden_signatures() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/webhook/signature.json");

@@ -81,6 +81,9 @@ fn tone(rate: SampleRate, frame: usize) -> Vec<i16> {
         .collect()
 }
 
+//= rfc7587#section-3.1.2 type=test
+//= rfc7587#section-7.1 type=test
+//= rfc7587#section-3.4 type=test
 #[test]
 fn what_is_encoded_keeps_the_bit_rate_the_bandwidth_and_the_tone() {
     for rate in RATES {
@@ -188,6 +191,7 @@ fn hostile_packets_neither_panic_nor_write_past_their_length() {
 }
 
 /// A packet whose stereo bit is set decodes to one channel (O7).
+//= rfc7587#section-3.4 type=test
 #[test]
 fn stereo_packets_decode_as_mono() {
     let mut decoder = Decoder::new(SampleRate::Hz48000).unwrap();

@@ -18,6 +18,8 @@ fn each_profile_connects_and_mirrors_its_keys() {
     }
 }
 
+//= rfc5764#section-4.1.1:offer type=test
+//= rfc5764#section-4.1.3 type=test
 #[test]
 fn the_offer_keeps_its_order() {
     let mut world = World::new(&default_context(), &context(&[CM, GCM]), |_, _, _| Fate::Deliver);
@@ -66,6 +68,7 @@ fn small_datagrams_lost_doubled_or_late_are_repaired() {
     }
 }
 
+//= meta#R-27 type=test
 #[test]
 fn each_flight_is_one_datagram() {
     let both = default_context();
@@ -107,6 +110,8 @@ fn the_retransmission_schedule_is_exact() {
     }
 }
 
+//= rfc5764#section-5.1.1:fingerprint type=test
+//= rfc5764#section-5.1.1 type=test
 #[test]
 fn a_certificate_other_than_announced_ends_with_an_alert() {
     let (client, server) = (default_context(), default_context());
@@ -146,6 +151,7 @@ fn one_of_several_fingerprints_suffices() {
 }
 
 //= rfc5764#section-4.1.1 type=test
+//= rfc5764#section-5.1.1 type=test
 #[test]
 fn no_common_profile_ends_both_sides() {
     let mut world = World::new(&context(&[GCM]), &context(&[CM]), |_, _, _| Fate::Deliver);

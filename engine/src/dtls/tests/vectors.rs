@@ -23,6 +23,7 @@ fn fingerprints_match_as_the_vectors_say() {
 }
 
 //= rfc5764#section-4.2 type=test
+//= rfc5764#section-4.2:direction type=test
 #[test]
 fn exported_bytes_are_split_as_captured() {
     for (name, profile) in [("handshake_cm80", Profile::Aes128CmSha1_80), ("handshake_gcm128", Profile::AeadAes128Gcm)] {
@@ -41,6 +42,7 @@ fn exported_bytes_are_split_as_captured() {
     }
 }
 
+//= meta#R-27 type=test
 #[test]
 fn a_certificate_is_p256_self_signed_and_dated_by_the_given_time() {
     let certificate = Certificate::generate(UNIX_TIME_S).unwrap();

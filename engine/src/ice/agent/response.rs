@@ -58,6 +58,7 @@ impl Agent {
         if transaction.nominates {
             let rtt = pair.rtt.unwrap_or_else(|| now.since(transaction.first_sent));
             pair.state = PairState::Succeeded;
+            //= rfc7675#section-5.1:initial  the answer to the nominating check
             self.select(index, rtt, now);
             return;
         }
@@ -110,6 +111,7 @@ impl Agent {
         }
     }
 
+    //= rfc8445#section-7.2.5.1:tie-breaker  a new one, never the old
     fn new_tie_breaker(&mut self) {
         let old = self.tie_breaker;
         while self.tie_breaker == old {
@@ -131,6 +133,7 @@ impl Agent {
         if matches!(self.phase, Phase::Selected { .. }) || self.pairs[index].state == PairState::Succeeded {
             return;
         }
+        //= rfc8445#section-7.2.5.2.4  an error answer fails the pair
         // 5xx is the one kind of error that trying again may cure (RFC 8489 section 6.3.4); eager checks do so by themselves.
         let is_passing = code.is_some_and(|c| (500..600).contains(&c)) && self.config.pacing == CheckPacing::Eager;
         if !is_passing {

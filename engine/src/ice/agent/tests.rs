@@ -213,6 +213,8 @@ fn path(local: &str, remote: &str) -> Path {
 
 //= meta#R-24 type=test
 //= meta#R-25 type=test
+//= rfc8445#section-7.1.2 type=test
+//= rfc8445#section-8.1.1 type=test
 #[test]
 fn a_clean_call_checks_once_then_nominates_once() {
     let mut world = World::v4(|_| OK);
@@ -226,6 +228,7 @@ fn a_clean_call_checks_once_then_nominates_once() {
 }
 
 //= meta#R-26 type=test
+//= rfc8445#section-8.1.2 type=test
 #[test]
 fn a_dead_v6_path_of_higher_priority_costs_less_than_the_grace_and_a_hop_and_coming_alive_changes_nothing() {
     let mut world = World::meta(|c| if c.is_v6() && c.at_ms < 10_000 { Reply::Silence } else { OK });
@@ -249,6 +252,8 @@ fn both_families_start_within_one_pace_however_many_addresses_one_has() {
     assert!(world.nominated().0 < 300);
 }
 
+//= rfc8445#section-8.1.1:grace type=test
+//= rfc8445#section-8.1.1 type=test
 #[test]
 fn a_better_pair_within_the_grace_wins_and_one_beyond_it_does_not() {
     let mut within = World::meta(|c| slow(if c.is_v6() { 50 } else { 10 }));
@@ -264,6 +269,8 @@ fn a_better_pair_within_the_grace_wins_and_one_beyond_it_does_not() {
 }
 
 //= meta#R-23 type=test
+//= rfc8445#section-7.2.5.1:tie-breaker type=test
+//= rfc8445#section-7.2.5.1 type=test
 #[test]
 fn a_signed_487_changes_the_tie_breaker_and_never_the_role() {
     let mut world = World::v4(|c| if c.nth == 0 { Reply::Error { after_ms: 10, code: 487, signed: true } } else { OK });
@@ -283,6 +290,7 @@ fn an_unsigned_487_changes_nothing() {
     assert_eq!(world.drops, [DropReason::StunUnauthenticated]);
 }
 
+//= rfc8445#section-7.2.5.1 type=test
 #[test]
 fn endless_487_ends_the_call_after_three_new_tie_breakers() {
     let mut world = World::meta(|_| Reply::Error { after_ms: 120, code: 487, signed: true });
@@ -314,6 +322,7 @@ fn three_lost_nomination_answers_repeat_one_id_on_one_pair() {
 }
 
 /// ex_ice #76: a failed nomination was final.
+//= rfc8445#section-7.2.5.3.4 type=test
 #[test]
 fn a_failed_nomination_is_retried_once_with_the_other_pair() {
     let mut world = World::meta(|c| if c.is_v6() && c.nominates { Reply::Silence } else { OK });
@@ -352,6 +361,7 @@ fn a_single_pair_is_nominated_again_after_a_long_outage_and_given_up_with_patien
     assert_eq!(world.use_candidate_paths().len(), 1);
 }
 
+//= meta#R-22 type=test
 #[test]
 fn a_relay_that_learns_our_sdp_late_is_caught_by_the_next_eager_check() {
     let mut world = World::meta(|c| if c.at_ms < 2_900 { Reply::Silence } else { OK });
@@ -372,6 +382,8 @@ fn rfc_pacing_retransmits_one_id_at_0_500_1500_and_3500_ms() {
     assert_eq!(world.nominated().0, 3_520);
 }
 
+//= rfc8445#section-6.1.4.2 type=test
+//= rfc8445#section-7.2.5.2.3 type=test
 #[test]
 fn rfc_pacing_starts_two_pairs_at_the_golden_times_and_gives_up_with_patience() {
     let golden = golden("ice/pacing.json");
@@ -399,6 +411,7 @@ fn silence_ends_with_a_timeout_and_a_bounded_number_of_checks() {
     assert_eq!(world.agent.handle_stun(path(BASE4, RELAY4), &[0; 20], ms(100_000)), Err(DropReason::Closed));
 }
 
+//= rfc8445#section-12.1 type=test
 #[test]
 fn behind_a_nat_media_leaves_from_the_base() {
     let mapped = at("203.0.113.9:61000");
@@ -418,6 +431,11 @@ fn a_long_round_trip_is_measured_and_its_many_late_answers_are_expected() {
 }
 
 //= rfc7675#section-5.1 type=test
+//= rfc8445#section-11 type=test
+//= rfc7675#section-4 type=test
+//= rfc7675#section-5.1:interval type=test
+//= rfc7675#section-5.1:new-id type=test
+//= rfc7675#section-5.1:stop type=test
 #[test]
 fn consent_ends_thirty_seconds_after_the_last_answer_and_all_sending_with_it() {
     let mut world = World::v4(|c| if c.at_ms < 60_000 { OK } else { Reply::Silence });
@@ -435,6 +453,7 @@ fn consent_ends_thirty_seconds_after_the_last_answer_and_all_sending_with_it() {
     assert_eq!(world.agent.stats().consent_sent, consent.len() as u64);
 }
 
+//= rfc7675#section-5.1:any-answer type=test
 #[test]
 fn every_second_consent_lost_and_one_answer_eight_seconds_late_is_nothing() {
     let mut world = World::v4(|c| match c.nth {
@@ -461,6 +480,7 @@ fn only_a_signed_403_revokes_consent() {
     }
 }
 
+//= rfc8445#section-7.2.5.2.4 type=test
 #[test]
 fn a_signed_error_fails_a_pair_and_the_other_is_nominated() {
     let mut world = World::meta(|c| if c.is_v6() { Reply::Error { after_ms: 10, code: 400, signed: true } } else { slow(30) });
@@ -471,6 +491,9 @@ fn a_signed_error_fails_a_pair_and_the_other_is_nominated() {
 }
 
 //= rfc8445#section-7.3.1.3 type=test
+//= rfc8445#section-7.3:early type=test
+//= rfc8445#section-7.3.1.2 type=test
+//= rfc8445#section-7.3.1.4 type=test
 #[test]
 fn a_signed_request_from_an_unknown_source_is_answered_and_checked() {
     for early in [false, true] {
@@ -502,6 +525,8 @@ fn a_signed_request_from_an_unknown_source_is_answered_and_checked() {
     }
 }
 
+//= rfc8445#section-7.3.1.1 type=test
+//= rfc8445#section-7.3.1.1:switch type=test
 #[test]
 fn requests_with_conflicts_or_unknown_attributes_are_told_so_and_change_nothing() {
     let mut world = World::v4(|_| OK);
@@ -536,6 +561,7 @@ fn more_requests_than_answers_fit_are_dropped_and_counted() {
 }
 
 //= rfc8489#section-6.3 type=test
+//= rfc8445#section-7.2.5.2.1 type=test
 #[test]
 fn answers_from_elsewhere_to_another_socket_or_of_strangers_never_happened() {
     let mut world = World::v4(|_| Reply::Silence);
@@ -619,6 +645,11 @@ fn golden_responses_do_what_they_must() {
     assert!(seen >= 9);
 }
 
+//= rfc8445#section-7.3 type=test
+//= rfc8445#section-7.3:silence type=test
+//= rfc8445#section-7.3.1.1 type=test
+//= rfc8445#section-7.3.1.2 type=test
+//= rfc8445#section-7.3.1.4 type=test
 #[test]
 fn golden_requests_get_the_answer_they_must_and_no_other() {
     let file = golden("stun/messages.json");
@@ -653,6 +684,7 @@ fn golden_requests_get_the_answer_they_must_and_no_other() {
     assert!(seen >= 6);
 }
 
+//= rfc8445#section-7.3 type=test
 #[test]
 fn golden_garbage_is_dropped_without_answer_or_trace() {
     let file = golden("stun/malformed.json");
@@ -681,6 +713,7 @@ fn no_usable_remote_fails_at_once_and_sends_nothing() {
     assert_eq!(world.nominated().1.remote, at("127.0.0.1:9"));
 }
 
+//= rfc8445#section-6.1.4.2 type=test
 #[test]
 fn frozen_pairs_of_one_foundation_get_their_turn_when_the_first_is_silent() {
     for pacing in [CheckPacing::Eager, CheckPacing::Rfc8445] {
@@ -693,4 +726,24 @@ fn frozen_pairs_of_one_foundation_get_their_turn_when_the_first_is_silent() {
         assert_eq!(path.remote, good);
         assert!(at_ms < if pacing == CheckPacing::Eager { 200 } else { 45_000 }, "{at_ms}");
     }
+}
+
+//= rfc8445#section-7.2.5.3.3 type=test
+#[test]
+fn a_pair_that_succeeds_frees_the_frozen_ones_of_its_foundation() {
+    let (second, stranger) = ("10.77.215.49:3480", "10.77.9.9:7000");
+    let config = IceConfig { pacing: CheckPacing::Rfc8445, ta: Span::from_millis(50), ..IceConfig::default() };
+    let good = at(RELAY4);
+    let mut world = World::started(config, &[RELAY4, RELAY6, second], move |c| if c.path.remote == good { OK } else { Reply::Silence });
+    let state = |world: &World, remote: &str| world.agent.pairs.iter().find(|p| p.path.remote == at(remote)).expect("a pair").state;
+    world.run_until(55);
+    assert_eq!((state(&world, RELAY4), state(&world, second)), (PairState::InProgress, PairState::Frozen));
+    // Another pair waits for its turn, so the list is not idle: only the success can free the frozen one.
+    let request = world.request(|w| {
+        w.priority(1_853_824_767).controlled(7);
+    });
+    assert_eq!(world.deliver(path(BASE4, stranger), &request), Ok(()));
+    world.run_until(60);
+    assert_eq!((state(&world, RELAY4), state(&world, second)), (PairState::Succeeded, PairState::Waiting));
+    assert_eq!(state(&world, stranger), PairState::Waiting);
 }

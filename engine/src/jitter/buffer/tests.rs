@@ -172,6 +172,7 @@ fn golden_streams_without_impairment_play_exactly_whatever_the_phase() {
     }
 }
 
+//= rfc7587#section-3.1.3 type=test
 #[test]
 fn golden_dtx_gap_is_silence_and_the_resume_is_not_late() {
     let sent = golden("dtx_gap");
@@ -186,6 +187,7 @@ fn golden_dtx_gap_is_silence_and_the_resume_is_not_late() {
     }
 }
 
+//= rfc7587#section-4.2 type=test
 #[test]
 fn golden_mixed_packet_lengths_play_once_each() {
     let sent = golden("ptime60_mixed");
@@ -243,6 +245,7 @@ fn an_hour_without_jitter_keeps_its_delay() {
     assert!(delay.unwrap() <= 3);
 }
 
+//= rfc7587#section-4.2 type=test
 #[test]
 fn every_packet_length_plays_without_a_break() {
     for ms in [5, 10, 20, 30, 40, 60, 100, 120u32] {
@@ -306,8 +309,7 @@ fn seeded_grid_of_loss_and_jitter() {
     }
 }
 
-//= rfc7587#section-4.1  clocks differ by 500 ppm; the delay must not grow
-//= type=test
+/// J5: clocks differ by 500 ppm; the delay must not grow.
 #[test]
 fn drift_of_500_ppm_for_ten_minutes_neither_grows_nor_starves() {
     for ppm in [-500, 500] {
@@ -387,6 +389,7 @@ fn the_delay_comes_back_after_a_stall_of_the_path() {
 }
 
 /// T10: events take over sequence numbers for 300 ms; audio goes on afterwards on its own timeline.
+//= rfc4733#section-2.5.2.2:audio type=test
 #[test]
 fn events_are_neither_loss_nor_audio() {
     let mut buffer = JitterBuffer::new(JitterConfig::default());

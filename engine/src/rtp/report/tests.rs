@@ -163,7 +163,7 @@ fn steady_arrival_has_no_jitter_even_across_the_timestamp_wrap() {
     assert_eq!(reporter.stats().jitter_ticks, 0);
 }
 
-//= rfc4733#section-2.5.2.2 type=test
+//= rfc4733#section-2.5.2.2:jitter type=test
 #[test]
 fn packets_of_one_event_are_one_jitter_sample() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -205,6 +205,7 @@ fn a_new_ssrc_begins_anew_and_stragglers_of_the_old_one_do_not_switch_back() {
     assert_eq!((reporter.stats().ssrc, reporter.stats().packets), (PEER, 1));
 }
 
+//= meta#R-39 type=test
 #[test]
 fn first_report_at_once_then_between_one_and_five_seconds() {
     let mut reporter = Reporter::new("c", Time::ZERO);

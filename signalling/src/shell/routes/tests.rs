@@ -177,6 +177,7 @@ fn three_mebibytes_are_taken_and_one_byte_more_is_not() {
     });
 }
 
+//= meta#R-38 type=test
 #[test]
 fn a_full_queue_says_503_so_that_meta_tries_again() {
     runtime().block_on(async {

@@ -115,6 +115,8 @@ impl Running {
 }
 
 //= meta#R-03 type=test
+//= meta#R-38 type=test
+//= meta#R-28 type=test
 #[test]
 fn a_call_is_pre_accepted_with_our_answer_and_ends_with_its_terminate() {
     let running = start();

@@ -66,6 +66,7 @@ fn errors_are_found_in_both_places_once() {
     }
 }
 
+//= meta#R-12 type=test
 #[test]
 fn statuses_and_what_is_not_ours() {
     let read = events(&[
@@ -89,6 +90,7 @@ fn statuses_and_what_is_not_ours() {
     assert_eq!(read[5..], rest.map(other));
 }
 
+//= meta#R-12 type=test
 #[test]
 fn message_receipts_are_passed_on() {
     let body = json!({"entry": [{"changes": [{"field": "messages", "value": {"statuses": [{"id": "wacid.Z", "status": "accepted"}]}}, {"value": {}}]}]});
