@@ -125,6 +125,8 @@ async def main(base, role, seconds):
         await asyncio.sleep(0.05)
     if heard:
         await asyncio.sleep(seconds)
+    # Whoever offers begins as controlling.
+    ice_role = peer.getSenders()[0].transport.transport.role
     stats = [s for s in (await peer.getStats()).values() if s.type == "inbound-rtp"]
     shown = json.loads(ask("GET", session)[1])
     state = peer.connectionState
@@ -135,6 +137,7 @@ async def main(base, role, seconds):
     print(json.dumps({
         "version": aiortc.__version__,
         "state": state,
+        "ice_role": ice_role,
         "heard_s": sum(len(samples) for _, samples in heard) / RATE,
         "windows": windows,
         "correlation": correlation,

@@ -36,6 +36,8 @@ pub fn run(arguments: &[String]) -> Result<bool, Failure> {
         }
         let figure = |name: &str| heard[name].as_f64().unwrap_or(0.0);
         case.fact(format!("aiortc {}", heard["version"].as_str().unwrap_or("?")));
+        // It begins as controlling when it offers. We never give that role up, so it must.
+        case.check(heard["ice_role"] == "controlled", format!("ends ICE {}", heard["ice_role"].as_str().unwrap_or("without a role")));
         case.session(&heard["session"]);
         case.check(figure("correlation") > 0.8, format!("correlation {:.3} over {} windows", figure("correlation"), heard["windows"]));
         case.check(figure("windows") >= 3.0, format!("{:.1} s heard", figure("heard_s")));

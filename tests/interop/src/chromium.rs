@@ -69,6 +69,9 @@ fn call(gateway: &Gateway, browser: &Browser, they_offer: bool, case: &mut Case)
     if let Some(ms) = heard["roundTripTime"].as_f64().map(|s| s * 1_000.0) {
         case.fact(format!("RTCP round trip {ms:.1} ms"));
     }
+    // It begins as controlling when it offers. We never give that role up, so it must.
+    case.check(heard["iceRole"] == "controlled", format!("ends ICE {}", heard["iceRole"].as_str().unwrap_or("without a role")));
+    case.fact(format!("DTLS {}", heard["dtlsRole"].as_str().unwrap_or("?")));
     let typed = browser.page("type", json!([DIGITS]))?;
     case.check(typed["left"] == "", format!("{} keys typed", DIGITS.len()));
     let shown = gateway.session(&session)?;
