@@ -56,6 +56,45 @@ pub fn fuzz_webhook(data: &[u8]) {
     assert_eq!(sessions.calls().count(), 0, "without any reply every call ends by itself");
 }
 
+/// Reads any bytes as a WAV announcement: what is read has samples, not more than may be, at each rate of a call.
+#[cfg(feature = "daemon")]
+pub fn fuzz_wav(data: &[u8]) {
+    use tipring_engine::codec::SampleRate;
+
+    for rate in [SampleRate::Hz16000, SampleRate::Hz48000] {
+        match crate::audio::read_wav(std::path::Path::new("fuzz.wav"), data, rate) {
+            // A sample has a bit at least, and at most 48 come of one: 8 kHz to 48 kHz, and the fill of the last block.
+            Ok(pcm) => assert!(!pcm.is_empty() && pcm.len() <= data.len() * 8 * 6 + 2_048),
+            Err(error) => assert!(error.to_string().contains("fuzz.wav")),
+        }
+    }
+}
+
+/// Reads any bytes as an Ogg Opus file: what is read lies in the file, and a recording of its packets reads back as the same packets.
+#[cfg(feature = "daemon")]
+pub fn fuzz_ogg_opus(data: &[u8]) {
+    use crate::audio::{OggOpusWriter, read_ogg_opus};
+    use std::io::Cursor;
+
+    let Ok(file) = read_ogg_opus(Cursor::new(data)) else { return };
+    assert!(file.packets.iter().map(|(packet, _)| packet.len()).sum::<usize>() <= data.len());
+    let mut writer = OggOpusWriter::new(Cursor::new(Vec::new()), 7, 16_000).expect("memory takes everything");
+    let mut kept = Vec::new();
+    for (packet, _) in &file.packets {
+        // Without gaps, so nothing is filled in.
+        if writer.write(packet, kept.len() as u32 * 960, 960).expect("memory takes everything") {
+            kept.push(packet);
+        }
+    }
+    let back = read_ogg_opus(Cursor::new(writer.finish().expect("memory takes everything").into_inner())).expect("our own file reads");
+    assert!(back.is_finished && back.packets.len() == kept.len() + 1, "the last packet carries the end");
+    assert!(back.packets.iter().map(|(packet, _)| packet).zip(&kept).all(|(back, kept)| back == *kept));
+}
+
+/// Every body with the name of its corpus in `fuzz/corpus`.
+#[cfg(feature = "daemon")]
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[("ogg_opus", fuzz_ogg_opus), ("sdp", fuzz_sdp), ("wav", fuzz_wav), ("webhook", fuzz_webhook)];
+
 fn local() -> LocalParams {
     let address = core::net::SocketAddr::from(([203, 0, 113, 7], 40_000));
     LocalParams {
@@ -109,6 +148,17 @@ mod tests {
         }
         assert!(!found.is_empty());
         found
+    }
+
+    #[cfg(feature = "daemon")]
+    #[test]
+    fn every_input_of_the_committed_corpora_passes() {
+        for (name, body) in TARGETS {
+            let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+            let inputs: Vec<_> = std::fs::read_dir(&folder).expect("a corpus").map(|e| e.expect("an entry").path()).collect();
+            assert!(!inputs.is_empty(), "{folder} is empty");
+            inputs.iter().for_each(|path| body(&std::fs::read(path).expect("an input")));
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ const UNSAFE_FILES: &[&str] = &[
     "engine/src/dtls/openssl.rs",
     "engine/src/srtp/simd.rs",
     "tests/meta-sim/src/tls.rs",
+    "fuzz/src/coverage.rs",
+    "benches/tests/alloc.rs",
 ];
 
 fn root() -> PathBuf {

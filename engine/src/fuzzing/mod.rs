@@ -13,3 +13,32 @@ pub use jitter::fuzz_jitter;
 pub use media::{fuzz_dtmf, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 pub use srtp::{fuzz_srtcp_receive, fuzz_srtp_receive};
 pub use stun::fuzz_stun;
+
+/// Every body with the name of its corpus in `fuzz/corpus`.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("dtls_client", fuzz_dtls_client),
+    ("dtls_gate", fuzz_dtls_gate),
+    ("dtmf", fuzz_dtmf),
+    ("ice_agent", fuzz_ice_agent),
+    ("jitter", fuzz_jitter),
+    ("opus_toc", fuzz_opus_toc),
+    ("reporter", fuzz_reporter),
+    ("rtcp", fuzz_rtcp),
+    ("rtp", fuzz_rtp),
+    ("srtcp_receive", fuzz_srtcp_receive),
+    ("srtp_receive", fuzz_srtp_receive),
+    ("stun", fuzz_stun),
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_input_of_the_committed_corpora_passes() {
+        for (name, body) in super::TARGETS {
+            let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+            let inputs: Vec<_> = std::fs::read_dir(&folder).expect("a corpus").map(|e| e.expect("an entry").path()).collect();
+            assert!(!inputs.is_empty(), "{folder} is empty");
+            inputs.iter().for_each(|path| body(&std::fs::read(path).expect("an input")));
+        }
+    }
+}

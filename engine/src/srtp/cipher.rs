@@ -30,7 +30,7 @@ pub(super) enum Path {
     /// Whatever is fastest on this processor.
     Best,
     /// Only the portable crates.
-    #[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the tests compare both paths"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare both paths"))]
     Portable,
 }
 

@@ -10,6 +10,8 @@ mod ogg_opus;
 mod wav;
 
 pub use ogg_opus::{OggOpusFile, OggOpusWriter, read_ogg_opus};
+#[cfg(any(test, fuzzing))]
+pub(crate) use wav::read_wav;
 pub use wav::{WAV_SECONDS_MAX, WavWriter, load_wav};
 
 /// An audio file that cannot be used: which one, why, and what to do.

@@ -4,7 +4,7 @@
 //! `WAV_SECONDS_MAX`, and codecs other than PCM and float.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,8 +22,14 @@ pub const WAV_SECONDS_MAX: u32 = 600;
 ///
 /// The samples may be shared by any number of calls. Errors say what is wrong with the file and how to convert it.
 pub fn load_wav(path: &Path, rate: SampleRate) -> Result<Arc<[i16]>, AudioError> {
+    let file = File::open(path).map_err(|e| AudioError::new(path, format!("cannot read it: {e}")))?;
+    read_wav(path, BufReader::new(file), rate)
+}
+
+/// [`load_wav`] for bytes from anywhere; `path` is for the words of errors only.
+pub(crate) fn read_wav<R: Read>(path: &Path, input: R, rate: SampleRate) -> Result<Arc<[i16]>, AudioError> {
     let fail = |what: String| AudioError::new(path, what);
-    let reader = hound::WavReader::open(path).map_err(|e| match e {
+    let reader = hound::WavReader::new(input).map_err(|e| match e {
         hound::Error::IoError(e) => fail(format!("cannot read it: {e}")),
         e => fail(format!("not a WAV file we can read: {e}; {CONVERT}")),
     })?;
@@ -45,7 +51,7 @@ pub fn load_wav(path: &Path, rate: SampleRate) -> Result<Arc<[i16]>, AudioError>
     let channels = usize::from(spec.channels);
     let broken = |e: hound::Error| fail(format!("it breaks off or is damaged inside: {e}; {CONVERT}"));
     let samples: Vec<f32> = match (spec.sample_format, spec.bits_per_sample) {
-        (hound::SampleFormat::Float, 32) => reader.into_samples::<f32>().collect::<Result<_, _>>().map_err(broken)?,
+        (hound::SampleFormat::Float, 32) => reader.into_samples::<f32>().map(|s| s.map(tame)).collect::<Result<_, _>>().map_err(broken)?,
         (hound::SampleFormat::Int, bits @ (8 | 16 | 24 | 32)) => {
             let scale = 1.0 / (1u64 << (bits - 1)) as f32;
             reader.into_samples::<i32>().map(|s| s.map(|s| s as f32 * scale)).collect::<Result<_, _>>().map_err(broken)?
@@ -70,7 +76,13 @@ fn resample(mono: &[f32], from_hz: u32, to_hz: u32) -> Result<Vec<f32>, String> 
     Ok(out.take_data())
 }
 
-/// Full scale is 32 768, as in the integers that were read; NaN in a float file becomes silence.
+/// Float files may hold what is no sound: NaN and infinities become silence, for the resampler panics on them. Above full scale 18 dB are kept, so that
+/// the mix of a loud and a silent channel is not clipped twice.
+fn tame(sample: f32) -> f32 {
+    if sample.is_finite() { sample.clamp(-8.0, 8.0) } else { 0.0 }
+}
+
+/// Full scale is 32 768, as in the integers that were read.
 fn to_i16(sample: f32) -> i16 {
     (sample * 32_768.0).round() as i16
 }

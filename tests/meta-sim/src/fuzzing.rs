@@ -35,6 +35,9 @@ pub fn fuzz_graph(data: &[u8]) {
     }
 }
 
+/// Every body with the name of its corpus in `fuzz/corpus`.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[("sim_graph", fuzz_graph), ("sim_sdp", fuzz_sdp), ("sim_wire", fuzz_wire)];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +56,16 @@ mod tests {
                 bytes.truncate(rng.below(bytes.len() as u64 + 1) as usize);
             }
             body(&bytes);
+        }
+    }
+
+    #[test]
+    fn every_input_of_the_committed_corpora_passes() {
+        for (name, body) in TARGETS {
+            let folder = format!("{}/../../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+            let inputs: Vec<_> = std::fs::read_dir(&folder).expect("a corpus").map(|e| e.expect("an entry").path()).collect();
+            assert!(!inputs.is_empty(), "{folder} is empty");
+            inputs.iter().for_each(|path| body(&std::fs::read(path).expect("an input")));
         }
     }
 

@@ -1,0 +1,205 @@
+//! The command line, and one process per target.
+
+#![allow(clippy::disallowed_methods, reason = "an instrument reads the clock and waits for its processes")]
+
+use crate::golden::root;
+use crate::worker::{self, Job};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A body and what it is fed with.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Also the name of its corpus.
+    pub name: &'static str,
+    /// Must not panic.
+    pub body: fn(&[u8]),
+    /// File in `fuzz/dictionaries`.
+    pub dictionary: Option<&'static str>,
+    /// Longest input worth trying.
+    pub bytes_max: usize,
+}
+
+/// Every target there is.
+pub fn targets() -> Vec<Target> {
+    let bodies = [tipring_engine::fuzzing::TARGETS, tipring_signalling::fuzzing::TARGETS, tipring_meta_sim::fuzzing::TARGETS].concat();
+    let describe = |(name, body): (&'static str, fn(&[u8]))| {
+        let (dictionary, bytes_max) = match name {
+            "stun" | "ice_agent" => ("stun", 1_500),
+            "dtls_gate" | "dtls_client" => ("dtls", 4_096),
+            "sdp" | "sim_sdp" => ("sdp", 6_000),
+            "webhook" | "sim_graph" => ("json", 6_000),
+            "wav" | "ogg_opus" => ("audio", 4_096),
+            "sim_wire" => ("stun", 1_500),
+            _ => ("rtp", 2_048),
+        };
+        Target { name, body, dictionary: Some(dictionary), bytes_max }
+    };
+    bodies.into_iter().map(describe).collect()
+}
+
+const USAGE: &str = "\
+cargo fuzz-all -- [--seconds N] [--target NAME]... [--seed S] [--jobs N] [--keep]
+cargo fuzz-all -- --replay FILE...      runs inputs once; the folder or the front of the file name is the target
+cargo fuzz-all -- --list
+
+--seconds N   per target, 20 unless told          --jobs N   processes at a time, 1 unless told
+--keep        writes the smallest inputs that reach every edge found to fuzz/corpus/NAME
+TIPRING_SEEDS=FOLDER   reads FOLDER/NAME/* as further first inputs (never with --keep: others' data is not committed)";
+
+struct Arguments {
+    seconds: u64,
+    names: Vec<String>,
+    seed: u64,
+    jobs: usize,
+    keep: bool,
+    replay: Vec<PathBuf>,
+    worker: bool,
+}
+
+/// What an orderly process says at its end.
+const RESULT: &str = "result ";
+
+/// Runs it.
+pub fn main() -> ExitCode {
+    let arguments = match read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("{why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if !arguments.replay.is_empty() {
+        return replay(&arguments.replay);
+    }
+    let chosen: Vec<Target> =
+        targets().into_iter().filter(|t| arguments.names.is_empty() || arguments.names.iter().any(|n| n == t.name)).collect();
+    if arguments.worker {
+        let job = Job { seconds: arguments.seconds, seed: arguments.seed, keep: arguments.keep };
+        let report = worker::run(&chosen[0], &job);
+        println!("{RESULT}{report}");
+        return if report.findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    println!(
+        "seed {}, {} s per target\n{:<14} {:>11} {:>9} {:>7} {:>16} {:>10}",
+        arguments.seed, arguments.seconds, "target", "inputs", "per s", "corpus", "edges", "slowest"
+    );
+    let (queue, bad) = (Mutex::new(VecDeque::from(chosen)), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| {
+                while let Some(target) = { queue.lock().expect("no panic under the lock").pop_front() } {
+                    if !run_process(&target, &arguments) {
+                        bad.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    match bad.into_inner() {
+        0 => ExitCode::SUCCESS,
+        bad => {
+            println!("\n{bad} targets with findings");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one target in a process and prints its line. False when it found something.
+fn run_process(target: &Target, arguments: &Arguments) -> bool {
+    let mut command = Command::new(std::env::current_exe().expect("we are a file"));
+    command.args(["--worker", "--target", target.name, "--seconds", &arguments.seconds.to_string(), "--seed", &arguments.seed.to_string()]);
+    command.args(arguments.keep.then_some("--keep")).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("a process");
+    let patience = Duration::from_secs(arguments.seconds * 2 + 60);
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("our child") {
+            Some(status) => break Some(status),
+            None if start.elapsed() > patience => {
+                child.kill().expect("our child");
+                child.wait().expect("our child");
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    let mut output = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().expect("piped"), &mut output).expect("text");
+    for line in output.lines() {
+        println!("{}", line.strip_prefix(RESULT).unwrap_or(line));
+    }
+    let ended = output.lines().any(|line| line.starts_with(RESULT));
+    if !ended {
+        let how = status.map_or("hangs".to_owned(), |status| format!("dies: {status}"));
+        match worker::last_input(target.name) {
+            Some(input) => worker::write_finding(target.name, &input, &how),
+            None => println!("{}: {how}, before its first input", target.name),
+        }
+    }
+    ended && status.is_some_and(|status| status.success())
+}
+
+fn replay(paths: &[PathBuf]) -> ExitCode {
+    let targets = targets();
+    for path in paths {
+        let part = |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let (file, folder) = (part(Some(path)), part(path.parent()));
+        let Some(target) = targets.iter().find(|t| t.name == folder || file.strip_prefix(t.name).is_some_and(|rest| rest.starts_with('-')))
+        else {
+            eprintln!("{}: no target has that name; put it in a folder with the name of one (--list)", path.display());
+            return ExitCode::from(2);
+        };
+        match std::fs::read(path) {
+            Ok(input) => (target.body)(&input),
+            Err(e) => {
+                eprintln!("{}: {e}", path.display());
+                return ExitCode::from(2);
+            }
+        }
+        println!("{}: {} passes", path.display(), target.name);
+    }
+    ExitCode::SUCCESS
+}
+
+fn read(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments { seconds: 20, names: Vec::new(), seed: 1, jobs: 1, keep: false, replay: Vec::new(), worker: false };
+    let mut words = words.filter(|word| word != "--").peekable();
+    while let Some(word) = words.next() {
+        let mut number = || words.next().and_then(|n| n.parse::<u64>().ok()).ok_or(format!("{word} takes a number"));
+        match word.as_str() {
+            "--seconds" => arguments.seconds = number()?,
+            "--seed" => arguments.seed = number()?,
+            "--jobs" => arguments.jobs = number()?.clamp(1, 64) as usize,
+            "--target" => {
+                let name = words.next().unwrap_or_default();
+                if !targets().iter().any(|t| t.name == name) {
+                    return Err(format!(
+                        "no target `{name}`; there are {}",
+                        targets().iter().map(|t| t.name).collect::<Vec<_>>().join(" ")
+                    ));
+                }
+                arguments.names.push(name);
+            }
+            "--keep" if std::env::var_os("TIPRING_SEEDS").is_some() => {
+                return Err("--keep with TIPRING_SEEDS: what came from outside must not be committed".into());
+            }
+            "--keep" => arguments.keep = true,
+            "--worker" => arguments.worker = true,
+            "--replay" => arguments.replay = words.by_ref().map(PathBuf::from).collect(),
+            "--list" => return Err(targets().iter().map(|t| t.name).collect::<Vec<_>>().join("\n")),
+            _ => return Err(format!("`{word}` is not known")),
+        }
+    }
+    if arguments.worker && arguments.names.len() != 1 {
+        return Err("a worker has one target".into());
+    }
+    if !root().join("fuzz/corpus").is_dir() {
+        return Err("fuzz/corpus is missing: the repository moved after this binary was compiled; compile it again".into());
+    }
+    Ok(arguments)
+}
