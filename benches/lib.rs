@@ -42,6 +42,8 @@ pub trait Observer {
 /// A kind of step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// `Call::new` and `Call::set_remote_params`.
+    Open,
     /// `Call::handle_datagram`.
     Receive,
     /// `Call::poll_transmit`.
@@ -57,7 +59,7 @@ impl Observer for Nobody {}
 
 impl Wire {
     /// Both sides know each other; nothing was sent yet. `port` is the host's end of the audio, `profile` what the relay insists on.
-    pub fn new(port: Box<dyn MediaPort>, profile: Profile) -> Self {
+    pub fn new(port: Box<dyn MediaPort>, profile: Profile, observer: &mut impl Observer) -> Self {
         let now = Time::ZERO + Span::from_secs(1);
         let relay_address: SocketAddr = "192.0.2.1:3480".parse().expect("an address");
         let script = UserScript { hang_up_after: None, ..UserScript::default() };
@@ -70,12 +72,15 @@ impl Wire {
             Arc::new(CallConfig { ice: IceConfig::default(), dtls, jitter: JitterConfig::default(), complexity: 5, ntp_origin: 0 });
         let address: SocketAddr = "192.0.2.10:40000".parse().expect("an address");
         let candidate = Candidate { address, kind: CandidateKind::Host, priority: 2_130_706_431, foundation: "1".into(), base: None };
-        let mut call = Call::new(&config, SetupRole::Active, vec![candidate], port, &mut SeededRng::new(5), now).expect("a call");
+        let mut entropy = SeededRng::new(5);
+        let call = observer.step(Step::Open, || Call::new(&config, SetupRole::Active, vec![candidate], port, &mut entropy, now));
+        let mut call = call.expect("a call");
         let offer = sdp::read_offer(&relay.offer()).expect("the simulator's own offer");
         let answer = sdp::write_answer(&offer, call.local_params(), 1);
         let (peer, _) = judge(&answer, SdpKind::Answer);
         relay.set_peer(peer.expect("our own answer"), now);
-        call.set_remote_params(offer.params, now).expect("a peer we can work with");
+        let heard = observer.step(Step::Open, || call.set_remote_params(offer.params.clone(), now));
+        heard.expect("a peer we can work with");
         Self { call, scratch: Scratch::default(), now, relay, timeline: Timeline::default(), out: [0; 1_500] }
     }
 

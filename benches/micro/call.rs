@@ -32,7 +32,7 @@ impl Observer for Watch {
 
 fn frames(c: &mut Criterion, name: &str, port: impl Fn() -> Box<dyn MediaPort>, profile: Profile) {
     for kind in [Step::Receive, Step::Tick, Step::Send] {
-        let mut wire = Wire::new(port(), profile);
+        let mut wire = Wire::new(port(), profile, &mut Nobody);
         wire.connect(&mut Nobody);
         wire.run(Span::from_secs(12), &mut Nobody);
         // Per frame of 20 ms: a datagram in; a tick; a datagram out and the question that finds nothing more.
