@@ -64,8 +64,7 @@ fn every_misbehaviour_of_meta_comes_out_as_its_name_says() {
             Expected::NoCall => {
                 assert!(!outcome.answered && outcome.stages.first_rtp.is_none(), "{fault}: {:?}", outcome.verdict);
                 assert_ne!(outcome.verdict.as_deref(), Some("INTERNAL_FAULT"), "{fault}");
-            }
-            // Told to the business side, which is the engine here and knows better.
+            } // Told to the business side, which is the engine here and knows better.
         }
     });
 }

@@ -96,14 +96,14 @@ pub(super) fn build(entries: &[Entry], seen: &[Seen], said: &[(Time, String)]) -
                 What::Rtcp { bye: false, .. } => Some((1, side)),
                 _ => None,
             };
-            if let Some((kind, side)) = media {
-                if !std::mem::take(&mut first[kind][side]) {
-                    let counts = if kind == 0 { &mut bundle.rtp } else { &mut bundle.rtcp };
-                    counts[side] += 1;
-                    bundle.since.get_or_insert(at);
-                    bundle.until = at;
-                    continue;
-                }
+            if let Some((kind, side)) = media
+                && !std::mem::take(&mut first[kind][side])
+            {
+                let counts = if kind == 0 { &mut bundle.rtp } else { &mut bundle.rtcp };
+                counts[side] += 1;
+                bundle.since.get_or_insert(at);
+                bundle.until = at;
+                continue;
             }
             // Checks long after the nomination are consent.
             if nominated_at.is_some_and(|n| at.since(n) > Span::from_millis(500)) && entry.leg == Leg::Stun {

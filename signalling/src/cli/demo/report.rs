@@ -267,8 +267,8 @@ fn to_sim_clock(seen: &mut [Seen]) -> Option<Milestones> {
     };
     let distances = seen.iter().filter_map(|s| told(&s.event, &milestones).map(|at| s.at.as_nanos() as i64 - at.as_nanos() as i64));
     let distance = distances.min()?;
-    let shift = |at: Time| Time::from_nanos(at.as_nanos().saturating_add_signed(distance));
-    milestones.opened = shift(milestones.opened);
+    let shift = |at: &mut Time| *at = Time::from_nanos(at.as_nanos().saturating_add_signed(distance));
+    shift(&mut milestones.opened);
     for at in [
         &mut milestones.remote_params,
         &mut milestones.first_check,
@@ -278,8 +278,11 @@ fn to_sim_clock(seen: &mut [Seen]) -> Option<Milestones> {
         &mut milestones.first_rtp_out,
         &mut milestones.first_rtp_in,
         &mut milestones.ended,
-    ] {
-        *at = at.map(shift);
+    ]
+    .into_iter()
+    .flatten()
+    {
+        shift(at);
     }
     for s in seen {
         s.at = told(&s.event, &milestones).unwrap_or(s.at);

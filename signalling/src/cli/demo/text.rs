@@ -48,7 +48,7 @@ pub(super) fn greeting(scenario: Option<Scenario>) -> String {
 /// The list of scenarios.
 pub(super) fn list() -> String {
     let mut out = String::from("tipring demo --misbehave NAME\n\n");
-    let _ = writeln!(out, "{:<26}{:<10}{}", "NAME", "WHOSE", "WHAT HAPPENS -> WHAT COMES OF IT");
+    let _ = writeln!(out, "{:<26}{:<10}WHAT HAPPENS -> WHAT COMES OF IT", "NAME", "WHOSE");
     for s in Scenario::all() {
         let _ = writeln!(out, "{:<26}{:<10}{}", s.name(), s.blame(), s.text());
         let _ = writeln!(out, "{:<36}-> {}", "", s.expectation());
