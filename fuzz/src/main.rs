@@ -7,7 +7,7 @@
 mod command;
 #[cfg(fuzzing)]
 mod coverage;
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 mod golden;
 #[cfg(any(test, fuzzing))]
 mod mutate;

@@ -91,9 +91,13 @@ pub fn fuzz_ogg_opus(data: &[u8]) {
     assert!(back.packets.iter().map(|(packet, _)| packet).zip(&kept).all(|(back, kept)| back == *kept));
 }
 
+#[cfg(feature = "daemon")]
+/// A fuzz body and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every body with the name of its corpus in `fuzz/corpus`.
 #[cfg(feature = "daemon")]
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("ogg_opus", fuzz_ogg_opus), ("sdp", fuzz_sdp), ("wav", fuzz_wav), ("webhook", fuzz_webhook)];
+pub const TARGETS: &[Target] = &[("ogg_opus", fuzz_ogg_opus), ("sdp", fuzz_sdp), ("wav", fuzz_wav), ("webhook", fuzz_webhook)];
 
 fn local() -> LocalParams {
     let address = core::net::SocketAddr::from(([203, 0, 113, 7], 40_000));

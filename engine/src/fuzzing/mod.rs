@@ -14,8 +14,11 @@ pub use media::{fuzz_dtmf, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 pub use srtp::{fuzz_srtcp_receive, fuzz_srtp_receive};
 pub use stun::fuzz_stun;
 
+/// A fuzz body and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every body with the name of its corpus in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[Target] = &[
     ("dtls_client", fuzz_dtls_client),
     ("dtls_gate", fuzz_dtls_gate),
     ("dtmf", fuzz_dtmf),

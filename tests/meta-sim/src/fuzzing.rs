@@ -35,8 +35,11 @@ pub fn fuzz_graph(data: &[u8]) {
     }
 }
 
+/// A fuzz body and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every body with the name of its corpus in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("sim_graph", fuzz_graph), ("sim_sdp", fuzz_sdp), ("sim_wire", fuzz_wire)];
+pub const TARGETS: &[Target] = &[("sim_graph", fuzz_graph), ("sim_sdp", fuzz_sdp), ("sim_wire", fuzz_wire)];
 
 #[cfg(test)]
 mod tests {
