@@ -90,7 +90,7 @@ fn main_all(args: &Args) -> ExitCode {
 /// Runs every scenario, some at a time, each with a simulator and a daemon of its own. `each` hears of every result as it comes; the list is in the order of
 /// [`Scenario::all`].
 ///
-/// The oracle grants what a machine that carries [`AT_ONCE`] calls, and their judges, needs: rules that say "soon" are judged strictly by a single call.
+/// The oracle grants what a machine that carries `AT_ONCE` calls, and their judges, needs: rules that say "soon" are judged strictly by a single call.
 pub fn run_all(
     out: &std::path::Path,
     garbage: bool,
