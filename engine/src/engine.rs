@@ -3,14 +3,15 @@
 //! Decides: which shard and port a call gets, and whether there is room. Is given: a configuration, once. Refuses: SDP, HTTP, tenants.
 //! Every call below is bounded and never waits for a shard.
 
-use crate::call::{Call, CallConfig, CallEvent, CallStats, LocalParams, MediaPort, RemoteParams, SetupRole};
+use crate::bridge::rtp::{AddressRange, NO_TARGET, RtcpPort, RtpLeg, RtpLegParams, is_target};
+use crate::call::{Call, CallConfig, CallEvent, CallStats, Direction, FarCommand, LocalParams, MediaPort, RemoteParams, SetupRole};
 use crate::dtls::{Certificate, DtlsConfig, DtlsContext};
 use crate::error::{AdmitError, EndReason, SetupError};
 use crate::ice::{Candidate, IceConfig};
 use crate::jitter::JitterConfig;
 use crate::net::{AddressPolicy, Epoll, MediaSocket, Ports, Waker, local_addresses, pin_to_core};
 use crate::rng::Entropy;
-use crate::shard::{Clock, Command, Load, Mailbox, NewCall, Shard};
+use crate::shard::{Clock, Command, FarSockets, Load, Mailbox, NewCall, Shard};
 use crate::time::Span;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
@@ -45,6 +46,10 @@ pub struct EngineConfig {
     pub profiles: Vec<crate::keying::Profile>,
     /// Opus encoder complexity, 0 to 10.
     pub complexity: u8,
+    /// Local addresses for plain RTP legs, at most one per family; empty: those of `addresses`.
+    pub rtp_addresses: Vec<IpAddr>,
+    /// Where plain RTP may go. Empty, the default: nowhere, and there are no plain RTP legs.
+    pub rtp_targets: Vec<AddressRange>,
     /// How long a call looks for a path before it ends with `ICE_TIMEOUT`.
     pub ice_patience: Span,
     /// How long a handshake may take before the call ends with `DTLS_TIMEOUT`.
@@ -63,6 +68,8 @@ impl Default for EngineConfig {
             handshakes_max: 200,
             profiles: vec![crate::keying::Profile::AeadAes128Gcm, crate::keying::Profile::Aes128CmSha1_80],
             complexity: 5,
+            rtp_addresses: Vec::new(),
+            rtp_targets: Vec::new(),
             ice_patience: IceConfig::default().patience,
             dtls_patience: DtlsConfig::default().patience,
         }
@@ -91,9 +98,11 @@ impl EngineConfig {
                 faults.push(format!("address {address} cannot be a candidate: {why}"));
             }
         }
-        for (family, count) in [("IPv4", count(&self.addresses, IpAddr::is_ipv4)), ("IPv6", count(&self.addresses, IpAddr::is_ipv6))] {
-            if count > 1 {
-                faults.push(format!("{count} {family} addresses: name at most one per family"));
+        for (what, addresses) in [("addresses", &self.addresses), ("addresses for plain RTP", &self.rtp_addresses)] {
+            for (family, count) in [("IPv4", count(addresses, IpAddr::is_ipv4)), ("IPv6", count(addresses, IpAddr::is_ipv6))] {
+                if count > 1 {
+                    faults.push(format!("{count} {family} {what}: name at most one per family"));
+                }
             }
         }
         for public in &self.public_addresses {
@@ -149,6 +158,7 @@ struct ShardHandle {
 /// The engine. `Send + Sync`; dropping it ends every call.
 pub struct Engine {
     config: EngineConfig,
+    rtp_targets: Arc<[AddressRange]>,
     call_config: Arc<CallConfig>,
     clock: Clock,
     shards: Vec<ShardHandle>,
@@ -205,6 +215,7 @@ impl Engine {
             shards.push(ShardHandle { mailbox, load, thread: Some(thread) });
         }
         Ok(Self {
+            rtp_targets: config.rtp_targets.clone().into(),
             config,
             call_config,
             clock,
@@ -319,6 +330,62 @@ impl Engine {
         self.post(call, Command::Attach(call, port))
     }
 
+    /// Makes a plain RTP leg the host's end of the audio: binds its port or ports and returns our addresses, for the far side's SDP. `wrap` may put something around
+    /// the leg, a recorder's tap for example. The leg goes with the call, or with the next port that is attached.
+    pub fn attach_rtp(
+        &self,
+        call: CallId,
+        params: RtpLegParams,
+        wrap: impl FnOnce(Box<dyn MediaPort>) -> Box<dyn MediaPort>,
+    ) -> Result<RtpLegLocal, CommandError> {
+        let family = params.remote;
+        let rtcp = params.rtcp;
+        let leg = RtpLeg::new(params, &self.rtp_targets, self.call_config.ntp_origin, &mut OsEntropy, self.clock.now());
+        let leg = leg.map_err(CommandError::Setup)?;
+        let addresses = if self.config.rtp_addresses.is_empty() { &self.config.addresses } else { &self.config.rtp_addresses };
+        let address = addresses.iter().copied().find(|a| family.is_none_or(|f| f.is_ipv4() == a.is_ipv4()));
+        let address = address.ok_or(CommandError::Setup(SetupError::Misuse("no local address of the RTP leg's family")))?;
+        let far = self.bind_far(address, rtcp).ok_or(CommandError::Admit(AdmitError::Ports))?;
+        let local: Vec<SocketAddr> = far.each().map(|(_, socket)| socket.local()).collect();
+        let local = RtpLegLocal { rtp: local[0], rtcp: *local.last().unwrap_or(&local[0]) };
+        let port = far.port;
+        self.post(call, Command::AttachFar(call, wrap(Box::new(leg)), Box::new(far))).map(|()| local).inspect_err(|_| {
+            self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(port, self.clock.now());
+        })
+    }
+
+    /// Moves the far side of a call's RTP leg to another address.
+    pub fn set_rtp_remote(&self, call: CallId, remote: SocketAddr) -> Result<(), CommandError> {
+        if !is_target(&self.rtp_targets, remote) {
+            return Err(CommandError::Setup(SetupError::Misuse(NO_TARGET)));
+        }
+        self.post(call, Command::Far(call, FarCommand::Remote(remote)))
+    }
+
+    /// Holds, mutes or resumes the far side of a call's RTP leg. The peer hears silence from one that may not speak.
+    pub fn set_rtp_direction(&self, call: CallId, direction: Direction) -> Result<(), CommandError> {
+        self.post(call, Command::Far(call, FarCommand::Direction(direction)))
+    }
+
+    fn bind_far(&self, address: IpAddr, rtcp: RtcpPort) -> Option<FarSockets> {
+        const TRIES: usize = 16;
+        for _ in 0..TRIES {
+            let now = self.clock.now();
+            let port = self.ports.lock().unwrap_or_else(PoisonError::into_inner).take(now)?;
+            let bind = |port: u16| MediaSocket::bind(SocketAddr::new(address, port)).ok();
+            let sockets = match rtcp {
+                RtcpPort::Mux => bind(port).map(|rtp| (rtp, None)),
+                // The port above may be a call's; then another pair is tried.
+                RtcpPort::Next => port.checked_add(1).and_then(|above| Some((bind(port)?, Some(bind(above)?)))),
+            };
+            match sockets {
+                Some((rtp, rtcp)) => return Some(FarSockets::new(rtp, rtcp, port)),
+                None => self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(port, now),
+            }
+        }
+        None
+    }
+
     /// Ends the call: BYE, close_notify, port into quarantine, `Ended` as the last event. A call that is over already is not an error.
     pub fn close(&self, call: CallId, reason: EndReason) -> Result<(), CommandError> {
         self.post(call, Command::Close(call, reason))
@@ -393,6 +460,15 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// Our end of a plain RTP leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RtpLegLocal {
+    /// Where the far side sends its RTP.
+    pub rtp: SocketAddr,
+    /// Where it sends its RTCP; the same address with `RtcpPort::Mux`.
+    pub rtcp: SocketAddr,
 }
 
 /// Why a command did not reach its call.

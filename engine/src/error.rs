@@ -89,6 +89,10 @@ counted_enum! {
         OpusMalformed => "opus_malformed",
         /// telephone-event payload that breaks RFC 4733.
         DtmfMalformed => "dtmf_malformed",
+        /// An Opus packet that is not 20 ms long, where nothing decodes it.
+        FrameLength => "frame_length",
+        /// The far side of a relay is on hold.
+        Held => "held",
         /// The call is over.
         Closed => "closed",
     }

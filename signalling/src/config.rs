@@ -4,6 +4,7 @@
 //! Refuses: literal secrets, unknown keys, and plain HTTP on an address that others can reach.
 
 mod reader;
+mod rtp;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use reader::{Reader, Section, nearest};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tipring_engine::bridge::rtp::RtpLegParams;
 use tipring_engine::engine::EngineConfig;
 use tipring_engine::keying::Profile;
 
@@ -122,13 +124,15 @@ pub enum BridgeKind {
     Play(PathBuf),
     /// A WAV file, then echo.
     PlayThenEcho(PathBuf),
+    /// A plain RTP leg: somebody else's audio.
+    Rtp(Box<RtpLegParams>),
 }
 
 impl BridgeKind {
     /// The file to play, if any.
     pub fn wav(&self) -> Option<&PathBuf> {
         match self {
-            Self::Echo => None,
+            Self::Echo | Self::Rtp(_) => None,
             Self::Play(path) | Self::PlayThenEcho(path) => Some(path),
         }
     }
@@ -424,6 +428,8 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
         handshakes_max: s.integer(r, "handshakes_max", 1..=10_000, default.handshakes_max as u64) as usize,
         profiles,
         complexity: s.integer(r, "complexity", 0..=10, u64::from(default.complexity)) as u8,
+        rtp_addresses: s.addresses(r, "rtp_addresses"),
+        rtp_targets: rtp::read_targets(r, &mut s),
         ..default
     };
     let drain_max = Duration::from_secs(s.integer(r, "drain_s", 0..=86_400, 30));
@@ -581,15 +587,25 @@ fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) 
     let kind_text = s.str(r, "kind");
     let wav = s.path(r, "wav");
     let span = s.span.clone();
+    let leg = rtp::read_leg(r, &mut s);
+    if leg.is_some() != matches!(kind_text, Some(("rtp", _))) {
+        r.fault(
+            s.path_of("rtp"),
+            Some(&span),
+            "and the kind of the bridge do not fit together",
+            "set kind = \"rtp\" and the table rtp, or neither",
+        );
+    }
     let kind = match (kind_text, wav) {
         (None | Some(("echo", _)), None) => BridgeKind::Echo,
+        (Some(("rtp", _)), None) => leg.map_or(BridgeKind::Echo, |leg| BridgeKind::Rtp(Box::new(leg))),
         (Some(("play", _)), Some(path)) => BridgeKind::Play(path),
         (Some(("play_then_echo", _)), Some(path)) => BridgeKind::PlayThenEcho(path),
         (Some(("play" | "play_then_echo", _)), None) => {
             s.missing(r, "wav", "name the WAV file to play");
             BridgeKind::Echo
         }
-        (None | Some(("echo", _)), Some(_)) => {
+        (None | Some(("echo" | "rtp", _)), Some(_)) => {
             r.fault(s.path_of("wav"), Some(&span), "is set, but this bridge plays nothing", "set kind = \"play\" or \"play_then_echo\"");
             BridgeKind::Echo
         }
@@ -609,7 +625,7 @@ fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) 
 }
 
 /// Names of bridges in the file and in Direct mode.
-const BRIDGE_KINDS: [&str; 3] = ["echo", "play", "play_then_echo"];
+const BRIDGE_KINDS: [&str; 4] = ["echo", "play", "play_then_echo", "rtp"];
 
 fn read_direct(r: &mut Reader<'_>, root: &mut Section<'_, '_>, records: bool) -> Option<DirectConfig> {
     let mut s = root.table(r, "direct");

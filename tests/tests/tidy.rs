@@ -24,9 +24,9 @@ const ENGINE_LAYERS: &[(&str, &[&str])] = &[
     ("dtmf", &["error", "limits", "rng", "time", "wire"]),
     ("call", &["codec", "dtls", "dtmf", "error", "ice", "jitter", "keying", "limits", "rng", "rtp", "srtp", "time", "wire"]),
     ("net", &["error", "limits", "time"]),
-    ("bridge", &["call", "codec", "dtmf", "error", "limits", "rtp", "time"]),
+    ("bridge", &["call", "codec", "dtmf", "error", "jitter", "limits", "rng", "rtp", "time", "wire"]),
     ("shard", &["call", "engine", "error", "ice", "limits", "net", "time"]),
-    ("engine", &["call", "dtls", "error", "ice", "jitter", "keying", "limits", "net", "rng", "shard", "time"]),
+    ("engine", &["bridge", "call", "dtls", "error", "ice", "jitter", "keying", "limits", "net", "rng", "shard", "time"]),
 ];
 
 /// The files that may hold `unsafe`, each with its reason in its first lines.

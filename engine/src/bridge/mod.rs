@@ -1,9 +1,13 @@
 //! Ready-made ends of a call's audio: echo, a played recording, a recorder's tap, rings for a host's own thread.
 
 mod echo;
+mod order;
 mod play;
+mod queue;
+pub mod rtp;
 mod tap;
 
-pub use echo::Echo;
+pub use echo::{Echo, PromptEcho};
 pub use play::Play;
+pub use rtp::{RtpLeg, RtpLegParams};
 pub use tap::{Tap, TapReader, Taped};

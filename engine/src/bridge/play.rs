@@ -2,9 +2,10 @@
 //!
 //! Decides: which samples go out at a tick. Given: mono samples at a rate Opus knows. Refuses: files and resampling (the host loads them).
 
-use crate::call::{FrameBuffer, Incoming, MediaPort, Outgoing};
+use crate::call::{Arrived, FarSide, Forward, FrameBuffer, Incoming, MediaPort, Outgoing};
 use crate::codec::SampleRate;
 use crate::dtmf::Digit;
+use crate::time::Time;
 use std::sync::Arc;
 
 /// Plays samples once, then lets `next` speak; the peer hears one unbroken stream.
@@ -65,5 +66,33 @@ impl MediaPort for Play {
         if let Some(next) = &mut self.next {
             next.sent(payload, timestamp);
         }
+    }
+
+    fn forwards(&self) -> bool {
+        self.at == self.samples.len() && self.next.as_ref().is_some_and(|n| n.forwards())
+    }
+
+    fn arrived(&mut self, packet: &Arrived<'_>, now: Time) {
+        if let Some(next) = &mut self.next {
+            next.arrived(packet, now);
+        }
+    }
+
+    fn event_arrived(&mut self, packet: &Arrived<'_>, now: Time) {
+        if let Some(next) = &mut self.next {
+            next.event_arrived(packet, now);
+        }
+    }
+
+    fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
+        self.next.as_mut()?.poll_forward(frame)
+    }
+
+    fn far(&self) -> Option<&dyn FarSide> {
+        self.next.as_ref()?.far()
+    }
+
+    fn far_mut(&mut self) -> Option<&mut dyn FarSide> {
+        self.next.as_mut()?.far_mut()
     }
 }

@@ -3,9 +3,10 @@
 //! Decides: what is copied into the ring. Given: the port it wraps. Refuses: files, decoding, waiting: a recorder that does not keep up loses packets, counted, never
 //! the call.
 
-use crate::call::{FrameBuffer, Incoming, MediaPort, Outgoing};
+use crate::call::{Arrived, FarSide, Forward, FrameBuffer, Incoming, MediaPort, Outgoing};
 use crate::codec::SampleRate;
 use crate::dtmf::Digit;
+use crate::time::Time;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -114,5 +115,30 @@ impl MediaPort for Tap {
     fn sent(&mut self, payload: &[u8], timestamp: u32) {
         self.copy(false, payload, timestamp);
         self.inner.sent(payload, timestamp);
+    }
+
+    fn forwards(&self) -> bool {
+        self.inner.forwards()
+    }
+
+    fn arrived(&mut self, packet: &Arrived<'_>, now: Time) {
+        self.copy(true, packet.payload, packet.timestamp);
+        self.inner.arrived(packet, now);
+    }
+
+    fn event_arrived(&mut self, packet: &Arrived<'_>, now: Time) {
+        self.inner.event_arrived(packet, now);
+    }
+
+    fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
+        self.inner.poll_forward(frame)
+    }
+
+    fn far(&self) -> Option<&dyn FarSide> {
+        self.inner.far()
+    }
+
+    fn far_mut(&mut self) -> Option<&mut dyn FarSide> {
+        self.inner.far_mut()
     }
 }

@@ -4,6 +4,8 @@
 //! port. Refuses: SDP, sockets, Graph; and to switch its pair, ever.
 
 use super::event::{CallEvent, Ended, Moment};
+use super::far::{FarCommand, FarSocket};
+use super::forward::Forwarding;
 use super::gate::FrameClock;
 use super::media::{Media, Received, Scratch};
 use super::params::{LocalParams, RemoteParams, SetupRole};
@@ -20,6 +22,7 @@ use crate::rng::{Entropy, SeededRng};
 use crate::rtp::{Reporter, RtpSource};
 use crate::time::{Span, Time};
 use crate::wire::demux::{PacketKind, classify};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -87,6 +90,7 @@ pub struct Call {
     rng: SeededRng,
     gate_wanted: bool,
     clock: Option<FrameClock>,
+    forwarding: Forwarding,
     frames_due: u64,
     gate_open: bool,
     report_due: bool,
@@ -140,6 +144,7 @@ impl Call {
             source,
             gate_wanted: false,
             clock: None,
+            forwarding: Forwarding::default(),
             frames_due: 0,
             gate_open: false,
             report_due: false,
@@ -249,7 +254,7 @@ impl Call {
             return Ok(());
         }
         let ssrc_before = media.ssrc();
-        let received = media.receive_rtp(datagram, &mut self.reporter, now)?;
+        let received = media.receive_rtp(datagram, self.port.as_mut(), &mut self.reporter, now)?;
         let ssrc = media.ssrc();
         self.stats.rtp_in += 1;
         if self.stats.milestones.first_rtp_in.is_none() {
@@ -283,10 +288,21 @@ impl Call {
         if self.tls_release_at.is_some_and(|at| at <= now) {
             self.release_tls(now);
         }
+        if let Some(far) = self.port.far_mut().filter(|far| far.poll_timeout().is_some_and(|at| at <= now)) {
+            far.handle_timeout(now);
+        }
         if self.state != State::Ready {
             return;
         }
-        if let (Some(clock), Some(media)) = (&mut self.clock, &mut self.media) {
+        if self.port.forwards() {
+            if let Some(clock) = self.clock.as_mut().filter(|_| self.gate_open) {
+                let owed = self.forwarding.take_due(clock, now);
+                for _ in 0..owed.skipped {
+                    self.source.advance_frame(false);
+                }
+                self.frames_due += owed.frames;
+            }
+        } else if let (Some(clock), Some(media)) = (&mut self.clock, &mut self.media) {
             let due = clock.take(now);
             for _ in 0..due.frames {
                 media.play(self.port.as_mut(), scratch, now);
@@ -321,6 +337,9 @@ impl Call {
             return Some(sent);
         }
         let path = self.path?;
+        if let Some(sent) = self.next_forwarded(scratch, out, now) {
+            return Some((sent, path));
+        }
         if let Some(media) = &mut self.media {
             while self.frames_due > 0 {
                 self.frames_due -= 1;
@@ -360,6 +379,61 @@ impl Call {
         Some((len, path))
     }
 
+    /// Sends what a forwarding port has, until there is nothing more.
+    fn next_forwarded(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<usize> {
+        let (Some(media), Some(clock)) = (&mut self.media, &mut self.clock) else { return None };
+        if !self.gate_open || self.state != State::Ready || !self.port.forwards() {
+            return None;
+        }
+        while self.forwarding.may_send(now)
+            && let Some(forward) = self.port.poll_forward(&mut scratch.frame)
+        {
+            // Silence that was due gives way: the source has something to say.
+            let opus = &scratch.frame.opus[..];
+            let (port, source, stats) = (self.port.as_mut(), &mut self.source, &mut self.stats);
+            match self.forwarding.send(forward, opus, media, port, source, clock, stats, out, now) {
+                Ok(len) => {
+                    if self.stats.milestones.first_rtp_out.is_none() {
+                        self.stats.milestones.first_rtp_out = Some(now);
+                        self.recorder.note(Moment::FirstRtpOut, now);
+                        self.push_event(CallEvent::FirstRtpOut);
+                    }
+                    return Some(len);
+                }
+                Err(reason) => self.stats.drops.count(reason),
+            }
+        }
+        None
+    }
+
+    /// Takes a datagram that the far side of a relay sent. Ports without a far side drop it.
+    pub fn handle_far_datagram(&mut self, socket: FarSocket, from: SocketAddr, datagram: &[u8], now: Time) {
+        if let Some(far) = self.port.far_mut() {
+            far.handle_datagram(socket, from, datagram, now);
+        }
+    }
+
+    /// Takes a command for the far side of a relay; false when the port has none.
+    pub fn handle_far_command(&mut self, command: FarCommand, now: Time) -> bool {
+        self.port.far_mut().map(|far| far.handle_command(command, now)).is_some()
+    }
+
+    /// Writes the next datagram for the far side into `out`, and says through which socket it goes and to whom. Drained like `poll_transmit`.
+    pub fn poll_far_transmit(&mut self, out: &mut [u8], now: Time) -> Option<(usize, FarSocket, SocketAddr)> {
+        let far = self.port.far_mut()?;
+        loop {
+            let (len, socket) = far.poll_transmit(out, now)?;
+            if let Some(remote) = far.remote(socket) {
+                return Some((len, socket, remote));
+            }
+        }
+    }
+
+    /// The address that a socket of the far side talks to, once it is settled: the socket may be connected to it.
+    pub fn far_remote(&self, socket: FarSocket) -> Option<SocketAddr> {
+        self.port.far().filter(|far| !far.is_learning())?.remote(socket)
+    }
+
     /// The next event, if any.
     pub fn poll_event(&mut self) -> Option<CallEvent> {
         self.events.pop_front()
@@ -370,10 +444,16 @@ impl Call {
         if self.state == State::Closed {
             return None;
         }
-        let clock = self.clock.filter(|_| self.state == State::Ready).map(|c| c.next());
+        let clock = self.clock.filter(|_| self.state == State::Ready);
+        let clock = if self.port.forwards() {
+            clock.filter(|_| self.gate_open).map(|c| self.forwarding.deadline(&c))
+        } else {
+            clock.map(|c| c.next())
+        };
+        let far = self.port.far().and_then(|far| far.poll_timeout());
         let report = self.reporter.poll_timeout().filter(|_| self.gate_open);
         let dtls = self.dtls.as_ref().and_then(Dtls::poll_timeout);
-        [self.ice.poll_timeout(), dtls, self.tls_release_at, clock, report].into_iter().flatten().min()
+        [self.ice.poll_timeout(), dtls, self.tls_release_at, clock, report, far].into_iter().flatten().min()
     }
 
     /// Opens the egress gate: `accept` answered 200. Before media is ready the wish is kept and the gate opens with the keys.
@@ -387,6 +467,7 @@ impl Call {
         //= meta#R-31  the source is asked from here on
         // The first frame is due now, not at the next tick of the play-out clock: accept to first RTP costs nothing.
         self.clock = Some(FrameClock::start_at(now));
+        self.forwarding.begin();
         self.reporter.start(now);
         self.stats.milestones.gate_opened = Some(now);
         self.recorder.note(Moment::GateOpened, now);
@@ -399,6 +480,7 @@ impl Call {
         if let Some(media) = &mut self.media {
             media.port_exchanged();
         }
+        self.forwarding.begin();
         core::mem::replace(&mut self.port, port)
     }
 
@@ -420,6 +502,9 @@ impl Call {
         match (&mut self.dtls, may_send) {
             (Some(dtls), true) => dtls.close(),
             _ => self.dtls = None,
+        }
+        if let Some(far) = self.port.far_mut() {
+            far.close(now);
         }
         self.events.push_back(CallEvent::Ended(Box::new(ended)));
     }
@@ -447,6 +532,7 @@ impl Call {
         stats.ice_rtt = self.ice.rtt();
         stats.ice = *self.ice.stats();
         stats.dtls = self.dtls.as_ref().map(Dtls::stats).unwrap_or_default();
+        stats.far = self.port.far().map(|far| Box::new(far.stats()));
         stats
     }
 

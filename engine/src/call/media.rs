@@ -3,6 +3,7 @@
 //! Decides: what reaches the port at a tick, and what bytes a frame of ours becomes. Given: authenticated-or-not datagrams and frames. Refuses: to know how the
 //! keys were made, when a frame is due, and where packets go.
 
+use super::forward::Arrived;
 use super::params::MediaParams;
 use super::port::{FrameBuffer, Incoming, MediaPort, Outgoing};
 use super::stats::CallStats;
@@ -29,7 +30,7 @@ const PLAYOUTS_PER_TICK_MAX: usize = 8;
 
 /// Buffers that every call of a shard uses in turn; nothing in them outlives one call into the hub.
 pub struct Scratch {
-    frame: FrameBuffer,
+    pub(super) frame: FrameBuffer,
     pcm: Box<[i16; DECODE_SAMPLES_MAX]>,
 }
 
@@ -41,9 +42,9 @@ impl Default for Scratch {
 
 /// Media state; exists from the moment there are keys.
 pub(super) struct Media {
-    tx: srtp::Sender,
+    pub(super) tx: srtp::Sender,
     rx: srtp::Receiver,
-    params: MediaParams,
+    pub(super) params: MediaParams,
     complexity: u8,
     jitter: JitterBuffer,
     digits: DigitReceiver,
@@ -102,7 +103,13 @@ impl Media {
     }
 
     /// Opens an SRTP packet and sorts it. Nothing of the call changes before the tag holds (R7).
-    pub(super) fn receive_rtp(&mut self, packet: &mut [u8], reporter: &mut Reporter, now: Time) -> Result<Received, DropReason> {
+    pub(super) fn receive_rtp(
+        &mut self,
+        packet: &mut [u8],
+        port: &mut dyn MediaPort,
+        reporter: &mut Reporter,
+        now: Time,
+    ) -> Result<Received, DropReason> {
         let len = self.rx.unprotect_rtp(packet)?;
         let view = RtpView::new_checked(&packet[..len])?;
         let payload_type = view.payload_type();
@@ -113,7 +120,10 @@ impl Media {
         }
         reporter.received_rtp(&view, is_event, now);
         self.ssrc = Some(view.ssrc());
+        let arrived =
+            Arrived { ssrc: view.ssrc(), seq: view.seq(), timestamp: view.timestamp(), marker: view.marker(), payload: view.payload() };
         if is_event {
+            port.event_arrived(&arrived, now);
             self.jitter.note_event(view.ssrc(), view.seq(), view.timestamp(), now);
             return Ok(match self.digits.handle_packet(view.timestamp(), view.payload(), now)? {
                 Some(digit) => Received::Digit(digit),
@@ -121,6 +131,10 @@ impl Media {
             });
         }
         let duration_ticks = codec::toc::duration_ticks(view.payload())?;
+        if port.forwards() {
+            port.arrived(&arrived, now);
+            return Ok(Received::Audio);
+        }
         self.jitter.insert(view.ssrc(), view.seq(), view.timestamp(), duration_ticks, view.payload(), now)?;
         Ok(Received::Audio)
     }

@@ -3,6 +3,8 @@
 #[allow(clippy::module_inception, reason = "the hub type has the name of its room")]
 mod call;
 mod event;
+mod far;
+mod forward;
 mod gate;
 mod media;
 mod params;
@@ -12,6 +14,8 @@ mod stats;
 
 pub use call::{Call, CallConfig};
 pub use event::{CallEvent, Ended, Moment, Recorded};
+pub use far::{Direction, FarCommand, FarSide, FarSocket, FarStats};
+pub use forward::{Arrived, Forward};
 pub use media::Scratch;
 pub use params::{LocalParams, MediaParams, RemoteParams, SetupRole};
 pub use port::{FrameBuffer, Incoming, MediaPort, Outgoing};

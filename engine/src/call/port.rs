@@ -3,9 +3,12 @@
 //! Decides: the contract. Refuses: to wait. A port that has nothing to say says [`Outgoing::Silence`], and the call sends a silence frame: egress never
 //! waits for anybody. The call owns SSRC, sequence and timestamps; a port can be exchanged at any tick without the peer noticing.
 
+use super::far::FarSide;
+use super::forward::{Arrived, Forward};
 use crate::codec::{FRAME_SAMPLES_MAX, SampleRate};
 use crate::dtmf::Digit;
 use crate::limits::OPUS_BYTES_MAX;
+use crate::time::Time;
 
 /// What came in for one tick, in play-out order.
 #[derive(Clone, Copy, Debug)]
@@ -76,4 +79,32 @@ pub trait MediaPort: Send {
 
     /// Sees each Opus packet that leaves, silence included, with its RTP timestamp: for recording.
     fn sent(&mut self, _payload: &[u8], _timestamp: u32) {}
+
+    /// Whether Opus packets are handed over as they come, and taken as soon as there is one, instead of once per 20 ms: a relay. Then the jitter buffer is passed by,
+    /// [`Self::arrived`] and [`Self::poll_forward`] take the places of `incoming` and `outgoing`, and silence is sent only when nothing was forwarded for a while.
+    /// The answer may change at any time.
+    fn forwards(&self) -> bool {
+        false
+    }
+
+    /// Takes an Opus packet the moment it came, in order of arrival. Only while [`Self::forwards`].
+    fn arrived(&mut self, _packet: &Arrived<'_>, _now: Time) {}
+
+    /// Takes a telephone-event packet the moment it came, in either mode. The digit in it is told by [`Self::digit`] as well.
+    fn event_arrived(&mut self, _packet: &Arrived<'_>, _now: Time) {}
+
+    /// Gives the next packet to send at once. Asked after everything that happens, while [`Self::forwards`] and the gate is open.
+    fn poll_forward(&mut self, _frame: &mut FrameBuffer) -> Option<Forward> {
+        None
+    }
+
+    /// The far side, of a port that has sockets of its own.
+    fn far(&self) -> Option<&dyn FarSide> {
+        None
+    }
+
+    /// As [`Self::far`], to be changed.
+    fn far_mut(&mut self) -> Option<&mut dyn FarSide> {
+        None
+    }
 }

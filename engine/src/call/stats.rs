@@ -1,5 +1,6 @@
 //! Figures of one call.
 
+use super::far::FarStats;
 use crate::dtls::DtlsStats;
 use crate::error::DropCounts;
 use crate::ice::IceStats;
@@ -68,4 +69,6 @@ pub struct CallStats {
     pub ice: IceStats,
     /// Datagrams and repetitions of the handshake: the evidence of a DTLS verdict.
     pub dtls: DtlsStats,
+    /// The far side of a relay, when the port has one.
+    pub far: Option<Box<FarStats>>,
 }

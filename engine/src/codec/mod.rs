@@ -1,7 +1,10 @@
-//! Opus, and what stands in for it when there is nothing to say.
+//! Opus, what stands in for it when there is nothing to say, and the plain codecs of a relay's far side.
 
+pub mod g711;
+pub mod l16;
 #[cfg(feature = "opus")]
 mod opus;
+pub mod plc;
 #[cfg(feature = "opus")]
 mod pool;
 pub mod silence;

@@ -12,6 +12,8 @@ use crate::wire::rtp::RtpView;
 #[derive(Clone, Debug)]
 pub(super) struct Reception {
     pub(super) ssrc: u32,
+    /// RTP clock of the stream in Hz.
+    clock_hz: u32,
     /// All packets and payload octets, also those that A.1 does not count.
     pub(super) packets: u64,
     pub(super) octets: u64,
@@ -35,9 +37,10 @@ pub(super) struct Reception {
 
 impl Reception {
     /// Statistics that begin with `view`, which the caller then counts.
-    pub(super) fn new(view: &RtpView<'_>, now: Time) -> Self {
+    pub(super) fn new(view: &RtpView<'_>, clock_hz: u32, now: Time) -> Self {
         Self {
             ssrc: view.ssrc(),
+            clock_hz,
             packets: 0,
             octets: 0,
             seq_max: view.seq(),
@@ -47,7 +50,7 @@ impl Reception {
             received: 0,
             expected_prior: 0,
             received_prior: 0,
-            transit: ticks(now).wrapping_sub(view.timestamp()),
+            transit: ticks(now, clock_hz).wrapping_sub(view.timestamp()),
             event_timestamp: None,
             jitter_x16: 0,
         }
@@ -141,7 +144,7 @@ impl Reception {
         if is_event && self.event_timestamp.replace(timestamp) == Some(timestamp) {
             return;
         }
-        let transit = ticks(now).wrapping_sub(timestamp);
+        let transit = ticks(now, self.clock_hz).wrapping_sub(timestamp);
         let d = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.transit = transit;
         // A jump of the line (new stream behind the relay) is not jitter; one sample of it would spoil minutes.
@@ -154,8 +157,8 @@ impl Reception {
 }
 
 /// Arrival in timestamp units, modulo 2^32.
-fn ticks(now: Time) -> u32 {
-    (u128::from(now.as_nanos()) * u128::from(RTP_CLOCK_HZ) / 1_000_000_000) as u32
+fn ticks(now: Time, clock_hz: u32) -> u32 {
+    (u128::from(now.as_nanos()) * u128::from(clock_hz) / 1_000_000_000) as u32
 }
 
 /// Largest forward step of a run (A.1).

@@ -6,6 +6,7 @@
 use super::RtpSource;
 use super::reception::Reception;
 use crate::error::DropReason;
+use crate::limits::RTP_CLOCK_HZ;
 use crate::rng::Entropy;
 use crate::time::{Span, Time};
 use crate::wire::rtcp::{Compound, CompoundWriter, Packet, Report, SenderInfo};
@@ -41,6 +42,8 @@ pub struct RemoteStats {
 #[derive(Debug)]
 pub struct Reporter {
     cname: Box<[u8]>,
+    /// RTP clock of both streams in Hz.
+    clock_hz: u32,
     /// Due time of the next report; none before the start and after BYE.
     due: Option<Time>,
     reception: Option<Reception>,
@@ -65,9 +68,15 @@ pub struct Reporter {
 
 impl Reporter {
     /// A reporter that signs with `cname`, cut at 255 bytes. One call, one CNAME (P4); take a random one (RFC 7022 section 4.2).
-    pub fn new(cname: &str, _now: Time) -> Self {
+    pub fn new(cname: &str, now: Time) -> Self {
+        Self::with_clock(cname, RTP_CLOCK_HZ, now)
+    }
+
+    /// A reporter for streams of another RTP clock than 48 kHz: the far side of a relay.
+    pub fn with_clock(cname: &str, clock_hz: u32, _now: Time) -> Self {
         Self {
             cname: cname.as_bytes()[..cname.floor_char_boundary(CNAME_BYTES_MAX)].into(),
+            clock_hz,
             due: None,
             reception: None,
             retired: None,
@@ -100,7 +109,7 @@ impl Reporter {
                 return;
             }
             self.retire(now);
-            self.reception = Some(Reception::new(view, now));
+            self.reception = Some(Reception::new(view, self.clock_hz, now));
         }
         if let Some(reception) = &mut self.reception {
             reception.count(view, is_event, now);

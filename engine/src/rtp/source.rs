@@ -33,6 +33,11 @@ impl RtpSource {
         Self { ssrc, seq, timestamp, is_marker_due: true, packets: 0, octets: 0 }
     }
 
+    /// A source as a report sees it, for streams that are stamped elsewhere (the far side of a relay): the timestamp of the present, and what was sent so far.
+    pub fn reported(ssrc: u32, timestamp: u32, packets: u32, octets: u32) -> Self {
+        Self { ssrc, seq: 0, timestamp, is_marker_due: false, packets, octets }
+    }
+
     /// The SSRC.
     pub fn ssrc(&self) -> u32 {
         self.ssrc

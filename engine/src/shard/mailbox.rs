@@ -2,7 +2,8 @@
 //!
 //! Decides: the vocabulary. Refuses: waiting; a full mailbox is an admission error, and events that find no room stay with their call until there is.
 
-use crate::call::{Call, CallEvent, CallStats, MediaPort, RemoteParams};
+use super::far::FarSockets;
+use crate::call::{Call, CallEvent, CallStats, FarCommand, MediaPort, RemoteParams};
 use crate::engine::CallId;
 use crate::error::EndReason;
 use crate::net::{MediaSocket, Waker};
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     SetRemote(CallId, Box<RemoteParams>),
     OpenGate(CallId),
     Attach(CallId, Box<dyn MediaPort>),
+    AttachFar(CallId, Box<dyn MediaPort>, Box<FarSockets>),
+    Far(CallId, FarCommand),
     Close(CallId, EndReason),
     Stats(CallId, SyncSender<CallStats>),
     Stop,

@@ -4,10 +4,11 @@
 //! fault reach another: a panic ends the calls of this shard, never the host.
 
 use super::clock::Clock;
+use super::far::FarSockets;
 use super::mailbox::{Command, Mail, NewCall, Report};
 use super::slab::{Key, Slab};
 use super::wheel::Wheel;
-use crate::call::{Call, CallEvent, CallStats, Ended, Scratch};
+use crate::call::{Call, CallEvent, CallStats, Ended, MediaPort, Scratch};
 use crate::engine::CallId;
 use crate::error::EndReason;
 use crate::ice::Path;
@@ -48,6 +49,8 @@ struct Tenant {
     /// By the number in their epoll token; a socket that lost is none.
     sockets: Vec<Option<MediaSocket>>,
     port: Option<u16>,
+    /// The far side of a relay.
+    far: Option<Box<FarSockets>>,
     /// The earliest moment the wheel will ask for this call.
     armed: Time,
     setting_up: bool,
@@ -167,7 +170,12 @@ impl Shard {
                     }
                 }),
                 Command::OpenGate(id) => self.command(id, now, |call| call.open_gate(now)),
-                Command::Attach(id, port) => self.command(id, now, |call| drop(call.attach(port, now))),
+                Command::Attach(id, port) => self.attach(id, port, None, now),
+                Command::AttachFar(id, port, far) => self.attach(id, port, Some(far), now),
+                Command::Far(id, command) => self.command(id, now, |call| {
+                    // A port without a far side has just taken the place of the one that the host meant.
+                    let _ = call.handle_far_command(command, now);
+                }),
                 Command::Close(id, reason) => self.command(id, now, |call| call.close(reason, now)),
                 Command::Stats(id, reply) => {
                     if let Some(tenant) = self.by_id.get(&id).and_then(|&key| self.tenants.get_mut(key)) {
@@ -184,7 +192,7 @@ impl Shard {
     fn open(&mut self, new: NewCall, now: Time) {
         let NewCall { id, call, sockets, port } = new;
         let sockets = sockets.into_iter().map(Some).collect();
-        let tenant = Tenant { id, call, sockets, port, armed: Time::MAX, setting_up: true, close_losers_at: None, held: None };
+        let tenant = Tenant { id, call, sockets, port, far: None, armed: Time::MAX, setting_up: true, close_losers_at: None, held: None };
         let Ok(key) = self.tenants.insert(tenant) else {
             // Admission counts calls before they are posted, so this is a broken invariant: say so instead of losing a call.
             unreachable!("admission let in more calls than there are slots");
@@ -207,10 +215,43 @@ impl Shard {
         }
     }
 
+    /// Exchanges a call's port, and the sockets of its far side with it.
+    fn attach(&mut self, id: CallId, port: Box<dyn MediaPort>, far: Option<Box<FarSockets>>, now: Time) {
+        let Some((key, tenant)) = self.by_id.get(&id).and_then(|&key| Some((key, self.tenants.get_mut(key)?))) else {
+            // The call has ended in the meantime.
+            self.release_far(far, now);
+            return;
+        };
+        let mut old_port = tenant.call.attach(port, now);
+        let old = core::mem::replace(&mut tenant.far, far);
+        if let (Some(sockets), Some(side)) = (&old, old_port.far_mut()) {
+            sockets.farewell(side, &mut self.send[..], now);
+        }
+        for (i, socket) in tenant.far.iter().flat_map(|far| far.each()) {
+            if self.epoll.add(socket, token(key, FAR_SOCKET + i)).is_err() {
+                tenant.call.close(EndReason::InternalFault, now);
+            }
+        }
+        self.release_far(old, now);
+        self.settle(key, now);
+    }
+
+    fn release_far(&self, far: Option<Box<FarSockets>>, now: Time) {
+        if let Some(far) = far {
+            // Once per leg, not per packet; the other side of the lock is `attach_rtp`.
+            self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(far.port, now);
+        }
+    }
+
     /// One datagram of one ready socket: level-triggered, so a talkative call cannot starve the others.
     fn receive_one(&mut self, token: u64, now: Time) {
         let (key, socket_index) = untoken(token);
         let Some(tenant) = self.tenants.get_mut(key) else { return };
+        if let (Some(number), Some(far)) = (socket_index.checked_sub(FAR_SOCKET), &tenant.far) {
+            far.receive(number, &mut tenant.call, &mut self.receive[..], now);
+            self.settle(key, now);
+            return;
+        }
         let Some(Some(socket)) = tenant.sockets.get(socket_index) else { return };
         let Some((len, remote)) = socket.receive(&mut self.receive[..]) else { return };
         let path = Path { local: socket.local(), remote };
@@ -242,6 +283,9 @@ impl Shard {
             if let Some(socket) = tenant.sockets.iter().flatten().find(|s| s.local() == path.local) {
                 socket.send(&self.send[..len], path.remote);
             }
+        }
+        if let Some(far) = &mut tenant.far {
+            far.drain(&mut tenant.call, &mut self.send[..], now);
         }
         let mut over = None;
         let mut woke = false;
@@ -308,6 +352,7 @@ impl Shard {
         let Some(tenant) = self.tenants.remove(key) else { return };
         self.by_id.remove(&tenant.id);
         self.load.calls.fetch_sub(1, Ordering::Relaxed);
+        self.release_far(tenant.far, now);
         if let Some(port) = tenant.port {
             // Once per call, not per packet; the other side of the lock is `open_call`.
             self.ports.lock().unwrap_or_else(PoisonError::into_inner).release(port, now);
@@ -329,6 +374,9 @@ impl Shard {
         self.tell_farewells();
     }
 }
+
+/// Number in the token of the first socket of a far side: behind one socket per family of the call itself.
+const FAR_SOCKET: usize = 2;
 
 /// A socket's token: slot, a part of the generation, and which socket of the call.
 fn token(key: Key, socket: usize) -> u64 {

@@ -4,6 +4,7 @@
 //! has one offer and one answer), files that the configuration does not name, and anything without the token.
 
 use super::problem::Problem;
+use super::rtp_body::{RtpBody, RtpChange};
 use crate::config::{BridgeConfig, BridgeKind, DirectConfig};
 use crate::sdp;
 use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
@@ -17,8 +18,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
-use tipring_engine::engine::{CallId, CommandError, Engine};
+use tipring_engine::call::{CallEvent, CallStats, FarStats, LocalParams, SetupRole};
+use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
 use tipring_engine::error::{AdmitError, EndReason};
 use tipring_engine::time::{Span, Time};
 use tokio::sync::Semaphore;
@@ -72,6 +73,8 @@ struct Session {
     call: CallId,
     state: State,
     gate_wanted: bool,
+    /// Our end of its plain RTP leg.
+    rtp: Option<RtpLegLocal>,
     ended: Option<(EndReason, Box<CallStats>)>,
 }
 
@@ -109,9 +112,10 @@ struct SessionBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BridgeBody {
-    kind: String,
+    kind: Option<String>,
     #[serde(default)]
     record: bool,
+    rtp: Option<RtpBody>,
 }
 
 /// What a request carried, once read.
@@ -152,9 +156,10 @@ impl Direct {
             (Method::DELETE, ["v1", "sessions", id]) => Ok(self.delete(id)),
             (Method::PUT, ["v1", "sessions", id, "answer"]) => self.answer(id, request).await,
             (Method::POST, ["v1", "sessions", id, "gate"]) => self.gate(id),
+            (Method::PUT, ["v1", "sessions", id, "rtp"]) => self.change_rtp(id, request).await,
             (_, ["v1", "sessions"]) => Err(wrong_method("GET or POST")),
             (_, ["v1", "sessions", _]) => Err(wrong_method("GET or DELETE")),
-            (_, ["v1", "sessions", _, "answer"]) => Err(wrong_method("PUT")),
+            (_, ["v1", "sessions", _, "answer" | "rtp"]) => Err(wrong_method("PUT")),
             (_, ["v1", "sessions", _, "gate"]) => Err(wrong_method("POST")),
             _ => Err(Problem::new(
                 StatusCode::NOT_FOUND,
@@ -223,13 +228,16 @@ impl Direct {
                 ));
             }
         };
-        let (id, text) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
+        let (id, text, rtp) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         let mut reply = if as_sdp {
             typed(StatusCode::CREATED, "application/sdp", text)
         } else {
             let kind = if offer.is_some() { "answer" } else { "offer" };
-            let body = serde_json::json!({ "id": id.as_str(), "state": state.name(), "sdp_type": kind, "sdp": text });
+            let mut body = serde_json::json!({ "id": id.as_str(), "state": state.name(), "sdp_type": kind, "sdp": text });
+            if let Some(rtp) = rtp {
+                body["rtp"] = rtp_json(&rtp);
+            }
             typed(StatusCode::CREATED, "application/json", body.to_string())
         };
         let location = header::HeaderValue::from_str(&format!("/v1/sessions/{id}")).expect("hex digits are header text");
@@ -238,7 +246,12 @@ impl Direct {
     }
 
     /// Opens the media call under the table's lock, so that its first event finds its session.
-    fn open(&self, offer: Option<&sdp::RemoteSdp>, bridge: &BridgeConfig, gate_wanted: bool) -> Result<(SessionId, String), Problem> {
+    fn open(
+        &self,
+        offer: Option<&sdp::RemoteSdp>,
+        bridge: &BridgeConfig,
+        gate_wanted: bool,
+    ) -> Result<(SessionId, String, Option<RtpLegLocal>), Problem> {
         let mut table = self.lock();
         if table.by_id.len() >= self.config.sessions_max {
             let Some(oldest) = table.ended.pop_front() else {
@@ -257,6 +270,15 @@ impl Direct {
         let port = self.bridges.port(bridge, &CallRef::Direct(id.clone()));
         let (call, local) = self.engine.open_call(role, port).map_err(|e| self.not_admitted(e))?;
         self.metrics.call_opened();
+        let call_ref = CallRef::Direct(id.clone());
+        let rtp = match self.bridges.attach_rtp(&self.engine, call, bridge, &call_ref) {
+            Ok(rtp) => rtp,
+            Err(e) => {
+                self.release(call);
+                table.by_call.insert(call, id);
+                return Err(self.refused(e));
+            }
+        };
         let text = match offer {
             None => sdp::write_offer(&local, random_u64()),
             Some(offer) => {
@@ -270,9 +292,9 @@ impl Direct {
         };
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         table.by_call.insert(call, id.clone());
-        table.by_id.insert(id.clone(), Session { call, state, gate_wanted, ended: None });
-        self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Direct(id.clone()) });
-        Ok((id, text))
+        table.by_id.insert(id.clone(), Session { call, state, gate_wanted, rtp, ended: None });
+        self.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
+        Ok((id, text, rtp))
     }
 
     fn write_answer(&self, offer: &sdp::RemoteSdp, local: &LocalParams) -> String {
@@ -319,6 +341,33 @@ impl Direct {
                 Ok(state_reply(StatusCode::OK, id, session))
             }
         }
+    }
+
+    /// Moves or holds the far side of a session's plain RTP leg.
+    async fn change_rtp(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
+        let bad = |detail: String| {
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "BAD_RTP",
+                detail,
+                "send {\"remote\": \"ADDRESS:PORT\"}, {\"direction\": ...}, or both",
+            )
+        };
+        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
+        let change: RtpChange = serde_json::from_slice(&body.bytes).map_err(|e| bad(e.to_string()))?;
+        let direction = change.direction().map_err(bad)?;
+        let mut table = self.lock();
+        let session = find(&mut table, id)?;
+        if session.rtp.is_none() {
+            return Err(wrong_state(session.state, "the session has no plain RTP leg; open one with bridge.rtp"));
+        }
+        if let Some(remote) = change.remote {
+            self.engine.set_rtp_remote(session.call, remote).map_err(|e| self.refused(e))?;
+        }
+        if let Some(direction) = direction {
+            self.engine.set_rtp_direction(session.call, direction).map_err(|e| self.refused(e))?;
+        }
+        Ok(state_reply(StatusCode::OK, id, session))
     }
 
     async fn show(&self, id: &str) -> Result<Reply, Problem> {
@@ -441,14 +490,23 @@ impl Direct {
     fn bridge(&self, wanted: Option<&BridgeBody>) -> Result<BridgeConfig, Problem> {
         let Some(wanted) = wanted else { return Ok(self.config.bridge.clone()) };
         let refuse = |detail: String, hint| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_BRIDGE", detail, hint));
-        let kind = match (wanted.kind.as_str(), self.config.bridge.kind.wav()) {
+        let name = wanted.kind.as_deref().unwrap_or(if wanted.rtp.is_some() { "rtp" } else { "" });
+        if wanted.rtp.is_some() != (name == "rtp") {
+            return refuse("rtp and the kind of the bridge do not fit together".into(), "send rtp with kind rtp, or with no kind");
+        }
+        let kind = match (name, self.config.bridge.kind.wav()) {
+            ("rtp", _) => match wanted.rtp.as_ref().map(RtpBody::params) {
+                Some(Ok(params)) => BridgeKind::Rtp(Box::new(params)),
+                Some(Err(detail)) => return refuse(detail, "see the table of rtp in docs/DIRECT_MODE.md"),
+                None => return refuse("there is no rtp object".into(), "send rtp with at least remote"),
+            },
             ("echo", _) => BridgeKind::Echo,
             ("play", Some(path)) => BridgeKind::Play(path.clone()),
             ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path.clone()),
             ("play" | "play_then_echo", None) => {
                 return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files");
             }
-            _ => return refuse("there is no such kind of bridge".into(), "use echo, play or play_then_echo"),
+            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo or rtp"),
         };
         if wanted.record && !self.records {
             return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
@@ -549,10 +607,30 @@ fn state_reply(status: StatusCode, id: &str, session: &Session) -> Reply {
 
 fn state_json(id: &str, session: &Session) -> serde_json::Value {
     let mut out = serde_json::json!({ "id": id, "state": session.state.name(), "gate": if session.gate_wanted { "open" } else { "hold" } });
+    if let Some(rtp) = &session.rtp {
+        out["rtp"] = rtp_json(rtp);
+    }
     if let Some((reason, _)) = &session.ended {
         out["end_reason"] = reason.code().into();
     }
     out
+}
+
+/// Where the far side of a plain RTP leg sends.
+fn rtp_json(local: &RtpLegLocal) -> serde_json::Value {
+    serde_json::json!({ "local": local.rtp.to_string(), "local_rtcp": local.rtcp.to_string() })
+}
+
+fn far_json(far: &FarStats) -> serde_json::Value {
+    let drops: serde_json::Map<String, serde_json::Value> = far.drops.iter().map(|(r, n)| (r.label().to_owned(), n.into())).collect();
+    let seen = &far.reception;
+    serde_json::json!({
+        "remote": far.remote.map(|r| r.to_string()),
+        "rtp_in": far.rtp_in, "rtp_out": far.rtp_out, "rtcp_in": far.rtcp_in, "rtcp_out": far.rtcp_out,
+        "late": far.late, "lost": seen.lost, "jitter_ticks": seen.jitter_ticks, "peer_lost": seen.peer_lost,
+        "rtt_us": seen.rtt.map(|s| s.as_micros()),
+        "drops": drops,
+    })
 }
 
 fn stats_json(stats: &CallStats) -> serde_json::Value {
@@ -570,6 +648,7 @@ fn stats_json(stats: &CallStats) -> serde_json::Value {
         "rtcp_in": stats.rtcp_in, "rtcp_out": stats.rtcp_out, "digits_in": stats.digits_in,
         "ice_rtt_us": stats.ice_rtt.map(|s| s.as_micros()),
         "drops": drops,
+        "far": stats.far.as_deref().map(far_json),
     })
 }
 

@@ -2,10 +2,12 @@
 
 mod direct;
 mod problem;
+mod rtp_body;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use direct::Direct;
 pub use direct::SessionId;
+pub(crate) use rtp_body::codec_named;
 #[cfg(test)]
 pub(crate) use tests::OFFER as TEST_OFFER;

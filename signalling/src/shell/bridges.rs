@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tipring_engine::bridge::{Echo, Play};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
+use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
 
 /// Every file that a bridge may play, decoded; and the recorder.
 pub(crate) struct Bridges {
@@ -33,9 +34,27 @@ impl Bridges {
         let echo = || Box::new(Echo::default());
         let port: Box<dyn MediaPort> = match &bridge.kind {
             BridgeKind::Echo => echo(),
+            // Nobody is there until `attach_rtp` has bound its port.
+            BridgeKind::Rtp(_) => return Box::new(Play::new(Arc::from([]), PLAY_RATE)),
             BridgeKind::Play(path) => Box::new(Play::new(self.samples(path), PLAY_RATE)),
             BridgeKind::PlayThenEcho(path) => Box::new(Play::then(self.samples(path), PLAY_RATE, echo())),
         };
+        self.recorded(port, bridge, call)
+    }
+
+    /// Binds and attaches the plain RTP leg of a bridge that is one.
+    pub(crate) fn attach_rtp(
+        &self,
+        engine: &Engine,
+        id: CallId,
+        bridge: &BridgeConfig,
+        call: &CallRef,
+    ) -> Result<Option<RtpLegLocal>, CommandError> {
+        let BridgeKind::Rtp(params) = &bridge.kind else { return Ok(None) };
+        engine.attach_rtp(id, (**params).clone(), |leg| self.recorded(leg, bridge, call)).map(Some)
+    }
+
+    fn recorded(&self, port: Box<dyn MediaPort>, bridge: &BridgeConfig, call: &CallRef) -> Box<dyn MediaPort> {
         match &self.recorder {
             Some(recorder) if bridge.record => recorder.tap(port, call),
             _ => port,

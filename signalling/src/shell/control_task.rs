@@ -295,6 +295,15 @@ impl ControlTask {
         self.media.by_call.insert(id, Media { key: call, local_private: all_private(&local), released: false });
         self.media.by_key.insert(call, id);
         self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
+        if let Err(e) = self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
+            self.metrics.call_refused();
+            self.media.by_key.remove(&call);
+            self.close(id, EndReason::Cancelled);
+            return match e {
+                CommandError::Admit(e) => EngineEvent::NotAdmitted(e),
+                CommandError::Setup(e) => EngineEvent::NotSetUp(e),
+            };
+        }
         match remote.map_or(Ok(()), |remote| self.set_remote(id, *remote)) {
             Ok(()) => EngineEvent::LocalReady(Box::new(local)),
             Err(event) => event,

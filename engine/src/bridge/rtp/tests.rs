@@ -1,0 +1,156 @@
+use super::*;
+
+const FAR: &str = "10.7.0.9:4000";
+
+fn at(ms: u64) -> Time {
+    Time::from_nanos(ms * 1_000_000)
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn leg(params: RtpLegParams) -> RtpLeg {
+    let targets: Arc<[AddressRange]> = vec!["10.7.0.0/16".parse().expect("a range")].into();
+    RtpLeg::new(params, &targets, 0, &mut SeededRng::new(5), at(0)).expect("a leg")
+}
+
+fn rtp(payload_type: u8, seq: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; 12];
+    let header = RtpHeader { payload_type, marker: false, seq, timestamp, ssrc: 77 };
+    header.emit(packet.first_chunk_mut().expect("room"));
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// A 20 ms SILK packet with recognisable bytes.
+fn opus(number: u8) -> [u8; 4] {
+    [0x48, 1, 2, number]
+}
+
+fn forwarded(leg: &mut RtpLeg) -> Vec<(u32, Vec<u8>, bool)> {
+    let mut frame = FrameBuffer::default();
+    core::iter::from_fn(|| leg.poll_forward(&mut frame).map(|f| (f, frame.opus)))
+        .map(|(f, bytes)| match f {
+            Forward::Opus { len, timestamp, fresh } => (timestamp, bytes[..len].to_vec(), fresh),
+            Forward::Event { event, timestamp, .. } => (timestamp, event.emit().to_vec(), false),
+        })
+        .collect()
+}
+
+fn arrived(seq: u16, timestamp: u32, payload: &[u8]) -> Arrived<'_> {
+    Arrived { ssrc: 1, seq, timestamp, marker: false, payload }
+}
+
+#[test]
+fn packets_of_the_far_side_come_out_at_once_in_order_and_once() {
+    let mut leg = leg(RtpLegParams::opus(address(FAR)));
+    for (seq, now) in [(10_u16, 0), (11, 20), (13, 60), (12, 61), (13, 62), (14, 80)] {
+        let packet = rtp(111, seq, u32::from(seq) * 960, &opus(seq as u8));
+        leg.handle_datagram(FarSocket::Rtp, address(FAR), &packet, at(now));
+    }
+    let numbers: Vec<u8> = forwarded(&mut leg).iter().map(|(_, payload, _)| payload[3]).collect();
+    assert_eq!(numbers, [10, 11, 13, 14]);
+    let stats = leg.stats();
+    assert_eq!((stats.drops.of(DropReason::Late), stats.drops.of(DropReason::Duplicate), stats.rtp_in), (1, 1, 6));
+}
+
+//= meta#R-10 type=test
+#[test]
+fn strangers_are_not_heard_and_learning_happens_once_and_within_the_targets() {
+    let packet = |seq| rtp(111, seq, u32::from(seq) * 960, &opus(0));
+    let mut strict = leg(RtpLegParams::opus(address(FAR)));
+    strict.handle_datagram(FarSocket::Rtp, address("10.7.0.9:4001"), &packet(1), at(0));
+    assert_eq!((forwarded(&mut strict).len(), strict.stats().drops.of(DropReason::MediaWrongSource)), (0, 1));
+
+    let mut learning = leg(RtpLegParams { remote: None, learn: true, ..RtpLegParams::opus(address(FAR)) });
+    assert_eq!(learning.remote(FarSocket::Rtp), None);
+    learning.handle_datagram(FarSocket::Rtp, address("192.0.2.1:5000"), &packet(1), at(0));
+    assert!(learning.is_learning(), "not a target");
+    learning.handle_datagram(FarSocket::Rtp, address("10.7.1.1:5000"), &rtp(9, 1, 0, &[0; 160]), at(0));
+    assert!(learning.is_learning(), "not what was agreed on");
+    learning.handle_datagram(FarSocket::Rtp, address("10.7.1.1:5000"), &packet(1), at(0));
+    assert_eq!(learning.remote(FarSocket::Rtp), Some(address("10.7.1.1:5000")));
+    learning.handle_datagram(FarSocket::Rtp, address("10.7.1.2:5000"), &packet(2), at(20));
+    assert_eq!(learning.remote(FarSocket::Rtp), Some(address("10.7.1.1:5000")), "locked");
+    assert_eq!(forwarded(&mut learning).len(), 1);
+
+    let outside = RtpLegParams::opus(address("192.0.2.1:5000"));
+    let targets: Arc<[AddressRange]> = Arc::from([]);
+    assert!(RtpLeg::new(outside, &targets, 0, &mut SeededRng::new(5), at(0)).is_err());
+    strict.handle_command(FarCommand::Remote(address("192.0.2.1:5000")), at(30));
+    assert_eq!(strict.remote(FarSocket::Rtp), Some(address(FAR)), "a command does not leave the list either");
+    strict.handle_command(FarCommand::Remote(address("10.7.9.9:6000")), at(30));
+    assert_eq!(strict.remote(FarSocket::Rtp), Some(address("10.7.9.9:6000")));
+}
+
+#[test]
+fn packets_of_the_peer_go_on_with_the_leg_s_own_numbers() {
+    let mut leg = leg(RtpLegParams::opus(address(FAR)));
+    let mut out = [0; 1_500];
+    let mut seen = Vec::new();
+    for k in 0..3_u16 {
+        leg.arrived(&arrived(500 + k, 9_000 + u32::from(k) * 960, &opus(k as u8)), at(u64::from(k) * 20));
+        let (len, socket) = leg.poll_transmit(&mut out, at(u64::from(k) * 20)).expect("at once");
+        assert_eq!(socket, FarSocket::Rtp);
+        let view = RtpView::new_checked(&out[..len]).expect("RTP");
+        assert_eq!((view.payload_type(), view.payload()), (111, &opus(k as u8)[..]));
+        seen.push((view.ssrc(), view.seq(), view.timestamp()));
+    }
+    for pair in seen.windows(2) {
+        assert_eq!((pair[1].0, pair[1].1, pair[1].2), (pair[0].0, pair[0].1.wrapping_add(1), pair[0].2.wrapping_add(960)));
+    }
+    assert_ne!(seen[0].0, 1, "an SSRC of its own");
+}
+
+//= meta#R-20 type=test
+#[test]
+fn digits_pass_both_ways_with_the_clock_of_each_side() {
+    let events = Some(LegEvents { payload_type: 101, clock_hz: 48_000 });
+    let mut leg = leg(RtpLegParams { events, ..RtpLegParams::opus(address(FAR)) });
+    let five = |duration| TelephoneEvent { event: 5, end: false, volume: 10, duration }.emit();
+    leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(101, 1, 960, &five(960)), at(0));
+    assert_eq!(forwarded(&mut leg), [(960, five(160).to_vec(), false)]);
+
+    leg.event_arrived(&arrived(8, 4_800, &five(320)), at(5));
+    let mut out = [0; 1_500];
+    let (len, _) = leg.poll_transmit(&mut out, at(5)).expect("at once");
+    let view = RtpView::new_checked(&out[..len]).expect("RTP");
+    assert_eq!((view.payload_type(), view.payload()), (101, &five(1_920)[..]));
+}
+
+#[test]
+fn hold_stops_speech_and_not_reports() {
+    let mut leg = leg(RtpLegParams { rtcp: RtcpPort::Next, ..RtpLegParams::opus(address(FAR)) });
+    leg.handle_command(FarCommand::Direction(Direction::Inactive), at(0));
+    leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(111, 1, 0, &opus(1)), at(0));
+    leg.arrived(&arrived(1, 0, &opus(1)), at(0));
+    assert!(forwarded(&mut leg).is_empty());
+    assert_eq!(leg.stats().drops.of(DropReason::Held), 2);
+    let mut out = [0; 1_500];
+    assert_eq!(leg.poll_transmit(&mut out, at(0)), None);
+    let due = leg.poll_timeout().expect("a report is always due");
+    leg.handle_timeout(due);
+    let (len, socket) = leg.poll_transmit(&mut out, due).expect("a report");
+    assert_eq!((classify(&out[..len]), socket), (PacketKind::Rtcp, FarSocket::Rtcp));
+    assert_eq!(leg.remote(socket), Some(address("10.7.0.9:4001")));
+    leg.handle_command(FarCommand::Direction(Direction::SendRecv), at(30));
+    leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(111, 2, 960, &opus(2)), at(40));
+    assert_eq!(forwarded(&mut leg).len(), 1);
+    leg.close(at(50));
+    let (len, _) = leg.poll_transmit(&mut out, at(50)).expect("a BYE");
+    assert_eq!(classify(&out[..len]), PacketKind::Rtcp);
+    assert_eq!(leg.poll_transmit(&mut out, at(50)), None);
+}
+
+//= meta#R-31:live type=test
+#[test]
+fn what_waits_for_the_gate_is_bounded_and_the_newest_stays() {
+    let mut leg = leg(RtpLegParams::opus(address(FAR)));
+    for seq in 0..150_u16 {
+        leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(111, seq, u32::from(seq) * 960, &opus(seq as u8)), at(u64::from(seq) * 20));
+    }
+    let kept = forwarded(&mut leg);
+    assert_eq!((kept.len(), kept[0].1[3], kept[99].1[3]), (PREROLL_PACKETS_MAX, 50, 149));
+    assert_eq!(leg.stats().drops.of(DropReason::NoRoom), 50);
+}
