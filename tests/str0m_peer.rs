@@ -155,7 +155,11 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
             let mut packet = [0; 400];
             if let Some(frame) = frames.next() {
                 let len = encoder.encode(frame, &mut packet);
-                let writer = rtc.writer(mid.expect("a media section")).expect("a sending section");
+                // The other side has hung up: nobody listens any more.
+                let Some(writer) = rtc.writer(mid.expect("a media section")) else {
+                    next_frame = None;
+                    continue;
+                };
                 let pt = writer.payload_params().find(|p| p.spec().codec == Codec::Opus).expect("Opus").pt();
                 let time = MediaTime::new(traffic.sent * 960, Frequency::FORTY_EIGHT_KHZ);
                 writer.write(pt, now, time, packet[..len].to_vec()).expect("written");

@@ -71,8 +71,8 @@ fn relay(rtcp: RtcpPort) {
     assert_eq!(local.rtcp.port() - local.rtp.port(), u16::from(rtcp == RtcpPort::Next));
     let peer = peer.run_opus(local.rtp, FAR_TONE_HZ);
     let ended = talk(&engine, call);
-    let far = peer.stop();
     let (heard, packets) = str0m.stop();
+    let far = peer.stop();
 
     assert_eq!(ended.reason, EndReason::HangUp, "{:?}", ended.flight_recorder);
     let stats = ended.stats.far.as_ref().expect("figures of the leg");

@@ -86,6 +86,7 @@ impl Gateway {
         config.engine.addresses = vec![loopback.into()];
         config.engine.allow_loopback = true;
         config.engine.ports = 43_000..=43_399;
+        config.engine.rtp_targets = vec!["127.0.0.0/8".parse().map_err(|e| format!("{e}"))?];
         let mut direct = DirectConfig::new(Secret::new(TOKEN));
         direct.listen = (loopback, 0).into();
         config.direct = Some(direct);
@@ -100,6 +101,14 @@ impl Gateway {
         let url = format!("{}/v1/sessions?gate=open", self.base);
         let reply = self.http.ask("POST", &url, Some(("application/sdp", offer)))?.ok("the offer")?;
         Ok((format!("{}{}", self.base, reply.location), reply.text))
+    }
+
+    /// Gives an offer and names the bridge; returns the address of the session, and what was answered.
+    pub fn give_offer_bridged(&self, offer: String, bridge: &Value) -> Result<(String, Value), Failure> {
+        let body = json!({ "sdp": offer, "gate": "open", "bridge": bridge }).to_string();
+        let url = format!("{}/v1/sessions", self.base);
+        let reply = self.http.ask("POST", &url, Some(("application/json", body)))?.ok("the offer")?;
+        Ok((format!("{}{}", self.base, reply.location), reply.json()))
     }
 
     /// Asks for an offer; returns the address of the session, and our offer.

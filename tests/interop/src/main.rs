@@ -11,6 +11,7 @@ mod gateway;
 mod install;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;
+mod rtp;
 mod str0m;
 
 use std::process::{Command, ExitCode};
@@ -59,6 +60,12 @@ const JUDGES: &[Judge] = &[
         question: "does str0m, offering or answering, hear its tone come back for a minute without loss?",
         packages: &[],
         run: Some(str0m::run),
+    },
+    Judge {
+        name: "rtp",
+        question: "does FFmpeg, as the plain RTP far side of a relay, hear and is it heard, in Opus, G.711 and L16?",
+        packages: &["ffmpeg"],
+        run: Some(rtp::run),
     },
 ];
 
