@@ -75,7 +75,6 @@ fn session(gateway: &Gateway, codec: &Codec, port: u16) -> Result<(String, Strin
 }
 
 /// FFmpeg writes down what the leg says.
-#[expect(clippy::disallowed_methods, reason = "real peers run on the wall clock")]
 fn listen(gateway: &Gateway, codec: &Codec, case: &mut Case) -> Result<(), Failure> {
     let port = free_port()?;
     let place = scratch()?;
