@@ -3,13 +3,16 @@
 //! Given: a [`Plan`]. Decides: the order of things, by their times. Refuses: sockets, threads, clocks; the call is driven as a shard and the
 //! daemon's control task drive it, and every step is followed by the checkers.
 
+mod above;
+mod noise;
+
 use super::check::{Checks, Trace};
 use super::plan::{Hop, Plan};
 use super::{Agenda, Link};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use tipring_engine::bridge::{Echo, Play};
 use tipring_engine::call::{
     Call, CallConfig, CallEvent, Ended, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole,
@@ -17,13 +20,15 @@ use tipring_engine::call::{
 use tipring_engine::codec::SampleRate;
 use tipring_engine::dtls::{Certificate, DtlsConfig, DtlsContext};
 use tipring_engine::dtmf::Digit;
+use tipring_engine::error::AdmitError;
 use tipring_engine::ice::{Candidate, IceConfig, Path};
 use tipring_engine::jitter::JitterConfig;
 use tipring_engine::limits::DATAGRAM_BYTES_MAX;
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::time::{Span, Time};
 use tipring_meta_sim::call::{CallConfig as MetaConfig, CallKind, MetaCall};
-use tipring_meta_sim::graph::{self as meta_graph, Account, Reply};
+use tipring_meta_sim::graph::Account;
+use tipring_meta_sim::media::Echoed;
 use tipring_meta_sim::oracle::{Context, Limits, Verdict, judge};
 use tipring_meta_sim::relay::{RelayConfig, Stages};
 use tipring_meta_sim::timeline::Entry;
@@ -34,7 +39,6 @@ use tipring_signalling::session::{
     CallKey, Command, Dial, Effect, EngineEvent, Input, Notice, Personal, RequestId, SessionConfig, Sessions,
 };
 use tipring_signalling::verdict::Evidence;
-use tipring_signalling::webhook::{envelope, signature};
 
 const ORIGIN: Time = Time::from_nanos(1_000_000_000);
 const UNIX_MS: u64 = 1_795_300_000_000;
@@ -56,15 +60,58 @@ fn at(address: &str) -> SocketAddr {
     address.parse().expect("an address of ours")
 }
 
+/// What all calls of an engine share: one certificate for the process, as in production.
+fn engine_config() -> Arc<CallConfig> {
+    static CONFIG: OnceLock<Arc<CallConfig>> = OnceLock::new();
+    let make = || {
+        let certificate = Certificate::generate((UNIX_MS / 1_000) as i64).expect("a certificate");
+        Arc::new(CallConfig {
+            ice: IceConfig::default(),
+            dtls: DtlsContext::new(DtlsConfig::default(), certificate).expect("a TLS context"),
+            jitter: JitterConfig::default(),
+            complexity: 5,
+            ntp_origin: (UNIX_MS / 1_000 + 2_208_988_800) << 32,
+        })
+    };
+    CONFIG.get_or_init(make).clone()
+}
+
 /// What is on the agenda.
 enum Thing {
-    ToUs { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
-    ToMeta { local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
-    Webhook(Delivery),
-    WebhookAnswered { delivery: Delivery, status: u16, took: Span },
-    Graph { request: RequestId, action: &'static str, body: String },
-    GraphReplied { request: RequestId, outcome: GraphOutcome, accepts: bool },
+    ToUs {
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    ToMeta {
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Webhook {
+        delivery: Delivery,
+        is_copy: bool,
+    },
+    WebhookAnswered {
+        delivery: Delivery,
+        status: u16,
+        took: Span,
+    },
+    Graph {
+        request: RequestId,
+        action: &'static str,
+        body: String,
+    },
+    GraphReplied {
+        request: RequestId,
+        outcome: GraphOutcome,
+        accepts: bool,
+    },
     HangUp(CallKey),
+    /// Our shard's thread stops for so long.
+    Stall(Span),
+    /// What was said to the shard while it stood still.
+    Do(Effect),
     Noise,
 }
 
@@ -135,6 +182,12 @@ pub struct Outcome {
     pub trace: Trace,
     /// Garbage that was thrown at us.
     pub noise: u64,
+    /// What came back of numbered packets.
+    pub echoed: Echoed,
+    /// Datagrams that were put on a link, both directions.
+    pub datagrams: u64,
+    /// Moments at which something happened, each followed by the checkers.
+    pub steps: u64,
     kind: CallKind,
 }
 
@@ -172,6 +225,13 @@ pub struct World {
     heard: (mpsc::Sender<Vec<i16>>, mpsc::Receiver<Vec<i16>>),
     last_rtp: Option<(SocketAddr, Vec<u8>)>,
     checks: Checks,
+    /// Our thread stands still until then.
+    stalled_until: Time,
+    /// When our media call was opened.
+    opened: Option<Time>,
+    /// Actions of Graph that have failed once.
+    failed_once: Vec<&'static str>,
+    webhooks_under_way: u32,
     outcome: Outcome,
 }
 
@@ -190,15 +250,6 @@ impl World {
         let mut seeds = SeededRng::new(plan.seed);
         let mut link = |config: &super::LinkConfig| Link::new(config.clone(), seeds.u64());
         let links = [[link(&plan.to_meta[0]), link(&plan.to_meta[1])], [link(&plan.to_us[0]), link(&plan.to_us[1])]];
-        let unix_s = (UNIX_MS / 1_000) as i64;
-        let certificate = Certificate::generate(unix_s).expect("a certificate");
-        let config = CallConfig {
-            ice: IceConfig::default(),
-            dtls: DtlsContext::new(DtlsConfig::default(), certificate).expect("a TLS context"),
-            jitter: JitterConfig::default(),
-            complexity: 5,
-            ntp_origin: (UNIX_MS / 1_000 + 2_208_988_800) << 32,
-        };
         let outcome = Outcome {
             ended: None,
             verdict: None,
@@ -212,6 +263,9 @@ impl World {
             lasted: Span::ZERO,
             trace: Trace::default(),
             noise: 0,
+            echoed: Echoed::default(),
+            datagrams: 0,
+            steps: 0,
             kind: plan.kind,
         };
         Self {
@@ -224,7 +278,7 @@ impl World {
             entropy: SeededRng::new(seeds.u64()),
             meta: None,
             sessions: Sessions::new(SessionConfig { auto_answer: true, ..SessionConfig::default() }),
-            config: Arc::new(config),
+            config: engine_config(),
             tenant: None,
             inbox: VecDeque::new(),
             scratch: Scratch::default(),
@@ -232,6 +286,10 @@ impl World {
             heard: mpsc::channel(),
             last_rtp: None,
             checks: Checks::default(),
+            stalled_until: ORIGIN,
+            opened: None,
+            failed_once: Vec::new(),
+            webhooks_under_way: 0,
             outcome,
             plan,
         }
@@ -250,6 +308,9 @@ impl World {
             };
             self.inbox.push_back(Input::Dial(Box::new(dial)));
         }
+        for (after, length) in self.plan.trouble.stalls.clone() {
+            self.agenda.schedule(self.now + after, Thing::Stall(length));
+        }
         if let Some(noise) = self.plan.noise {
             self.agenda.schedule(self.now + noise.every, Thing::Noise);
         }
@@ -266,18 +327,25 @@ impl World {
     /// The call is gone at both ends, and nobody waits for anything.
     fn is_over(&self) -> bool {
         let meta = self.meta.as_ref().is_some_and(|meta| meta.is_finished(self.now));
-        meta && self.tenant.is_none() && self.sessions.calls().next().is_none()
+        meta && self.tenant.is_none() && self.webhooks_under_way == 0 && self.sessions.calls().next().is_none()
     }
 
     /// Goes to the next moment at which something happens, and lets it.
     fn step(&mut self) {
-        let media = self.tenant.as_ref().and_then(|tenant| tenant.call.poll_timeout());
+        let media = self.tenant.as_ref().and_then(|tenant| tenant.call.poll_timeout()).map(|at| at.max(self.stalled_until));
         // The stand-in may ask to be polled at once; that is not ours to judge.
         let meta = self.meta.as_ref().and_then(|meta| meta.poll_timeout(self.now)).map(|at| at.max(self.now + Span::from_micros(10)));
         let next = [self.agenda.next_at(), media, meta, self.sessions.poll_timeout()].into_iter().flatten().min();
         let Some(next) = next else { panic!("nothing will ever happen again, and the call is not over") };
         self.now = next.max(self.now);
-        assert!(self.now.since(ORIGIN) < LIFE_MAX, "the call never ends");
+        let age = self.now.since(ORIGIN);
+        assert!(age < LIFE_MAX, "the call never ends");
+        assert!(self.plan.planted.is_none_or(|at| age < at), "a planted failure");
+        if self.plan.live_by.is_some_and(|at| at < self.now) {
+            let hangs = self.tenant.as_ref().is_some_and(|tenant| tenant.call.is_setting_up());
+            assert!(!hangs, "the faults are over, and the call is neither connected nor ended {} ms after the ring", age.as_millis());
+        }
+        self.outcome.steps += 1;
         let mut steps = 0;
         while let Some(thing) = self.agenda.take_due(self.now) {
             steps += 1;
@@ -286,6 +354,7 @@ impl World {
             self.settle_all();
         }
         if let Some(tenant) = &mut self.tenant
+            && self.stalled_until <= self.now
             && tenant.call.poll_timeout().is_some_and(|at| at <= self.now)
         {
             tenant.call.handle_timeout(&mut self.scratch, self.now);
@@ -295,7 +364,9 @@ impl World {
             self.inbox.push_back(Input::Timeout);
             self.settle_all();
         }
-        Checks::deadline("the call", self.tenant.as_ref().and_then(|tenant| tenant.call.poll_timeout()), self.now);
+        if self.stalled_until <= self.now {
+            Checks::deadline("the call", self.tenant.as_ref().and_then(|tenant| tenant.call.poll_timeout()), self.now);
+        }
         Checks::deadline("the session machine", self.sessions.poll_timeout(), self.now);
         if let Some(meta) = &mut self.meta {
             meta.handle_timeout(self.now);
@@ -306,6 +377,13 @@ impl World {
     fn happen(&mut self, thing: Thing) {
         let now = self.now;
         match thing {
+            // The kernel keeps it until the thread runs again.
+            Thing::ToUs { .. } | Thing::Do(_) if now < self.stalled_until => self.agenda.schedule(self.stalled_until, thing),
+            Thing::Do(effect) => self.perform(effect),
+            Thing::Stall(length) => {
+                self.stalled_until = self.stalled_until.max(now + length);
+                self.checks.stalled(length);
+            }
             Thing::ToUs { local, remote, mut bytes } => {
                 if let Some(tenant) = &mut self.tenant {
                     tenant.call.handle_datagram(Path { local, remote }, &mut bytes, now);
@@ -316,7 +394,7 @@ impl World {
                     meta.handle_datagram(local, remote, &bytes, now);
                 }
             }
-            Thing::Webhook(delivery) => self.take_webhook(delivery),
+            Thing::Webhook { delivery, is_copy } => self.take_webhook(delivery, is_copy),
             Thing::WebhookAnswered { delivery, status, took } => {
                 if let Some(meta) = &mut self.meta {
                     meta.handle_webhook_answer(&delivery, status, took, now);
@@ -334,66 +412,12 @@ impl World {
         }
     }
 
-    /// As the daemon's web server and control task: proven, parsed, fed.
-    fn take_webhook(&mut self, delivery: Delivery) {
-        self.outcome.trace.step(&delivery.event, self.now);
-        let secrets = [Account::default().app_secret];
-        let status = match signature::verify(&delivery.body, delivery.signature.as_deref(), &secrets) {
-            Ok(_) => {
-                let events = envelope::parse(&delivery.body).expect("an envelope of Meta");
-                if delivery.event == "ACCEPTED" {
-                    self.checks.accepted();
-                }
-                self.inbox.extend(events.into_iter().map(Input::Webhook));
-                200
-            }
-            Err(_) => 401,
-        };
-        let took = self.signalling_delay();
-        self.agenda.schedule(self.now + took, Thing::WebhookAnswered { delivery, status, took });
-    }
-
-    /// As Graph's front door: read, then asked of the call.
-    fn take_request(&mut self, request: RequestId, name: &'static str, body: &str) {
-        let account = Account::default();
-        let path = format!("/v25.0/{}/calls", account.phone_number_id);
-        let token = format!("Bearer {}", account.access_token);
-        let reply = match (meta_graph::read(&account, "POST", &path, Some(&token), body.as_bytes()), &mut self.meta) {
-            (Err(reply), _) => reply,
-            (Ok(action), Some(meta)) => meta.handle_action(&action, self.now),
-            (Ok(action), None) => {
-                let (meta, reply) = MetaCall::outgoing(self.meta_config(), &action, self.now);
-                self.meta = meta;
-                reply
-            }
-        };
-        self.outcome.trace.step(name, self.now);
-        self.answer(request, name, &reply);
-    }
-
-    fn answer(&mut self, request: RequestId, name: &'static str, reply: &Reply) {
-        let at = self.now + reply.delay + self.signalling_delay();
-        let accepts = name == "accept" && reply.status == 200;
-        if self.plan.lose_reply_to == Some(name) {
-            self.plan.lose_reply_to = None;
-            let lost = Thing::GraphReplied { request, outcome: GraphOutcome::Lost, accepts };
-            return self.agenda.schedule(self.now + REPLY_PATIENCE, lost);
-        }
-        let outcome = json::read_reply(reply.status, reply.body.as_bytes());
-        self.agenda.schedule(at, Thing::GraphReplied { request, outcome, accepts });
-    }
-
-    fn signalling_delay(&mut self) -> Span {
-        let least = self.plan.signalling_delay;
-        least + Span::from_nanos(self.delays.below(least.as_nanos() + 1))
-    }
-
     /// Drains everybody until the world is still.
     fn settle_all(&mut self) {
         loop {
             self.settle();
             if let Some(input) = self.inbox.pop_front() {
-                let unix_s = ((UNIX_MS + self.now.as_millis()) / 1_000) as i64;
+                let unix_s = self.unix_s();
                 self.sessions.handle(input, unix_s, self.now);
                 while let Some(effect) = self.sessions.poll_effect() {
                     self.perform(effect);
@@ -449,6 +473,9 @@ impl World {
     /// Does what the session machine says, as the daemon's control task does.
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::SetRemote { .. } | Effect::OpenGate { .. } | Effect::CloseCall { .. } if self.now < self.stalled_until => {
+                self.agenda.schedule(self.stalled_until, Thing::Do(effect));
+            }
             Effect::Graph { request, action, .. } => {
                 let at = self.now + self.signalling_delay();
                 self.agenda.schedule(at, Thing::Graph { request, action: action.name(), body: json::body(&action) });
@@ -492,7 +519,11 @@ impl World {
     }
 
     fn open(&mut self, key: CallKey, remote: Option<Box<RemoteParams>>) -> EngineEvent {
-        assert!(self.tenant.is_none(), "one call, one media call");
+        assert!(self.tenant.is_none() && self.opened.is_none(), "one call, one media call");
+        self.opened = Some(self.now);
+        if self.plan.trouble.mailbox_full {
+            return EngineEvent::NotAdmitted(AdmitError::Mailbox);
+        }
         let role = remote.as_ref().map_or(SetupRole::ActPass, |remote| sdp::our_role(remote.role));
         let greeting = self.plan.greeting.clone();
         let inner = Play::then(greeting, SampleRate::Hz16000, Box::new(Echo::default()));
@@ -511,6 +542,7 @@ impl World {
 
     fn drain_meta(&mut self) {
         let Some(mut meta) = self.meta.take() else { return };
+        let mut webhooks = Vec::new();
         while let Some(transmit) = meta.poll_transmit(self.now) {
             let is_rtp = transmit.bytes.first().is_some_and(|byte| *byte >= 128);
             if is_rtp && self.plan.noise.is_some() {
@@ -519,10 +551,10 @@ impl World {
             self.travel(false, transmit.remote, transmit.local, transmit.bytes);
         }
         while let Some(delivery) = meta.poll_webhook(self.now) {
-            let at = self.now + self.signalling_delay();
-            self.agenda.schedule(at, Thing::Webhook(delivery));
+            webhooks.push(delivery);
         }
         self.meta = Some(meta);
+        webhooks.into_iter().for_each(|delivery| self.post_webhook(delivery));
     }
 
     /// The address that our IPv4 datagrams show by now, behind a NAT.
@@ -534,6 +566,7 @@ impl World {
     /// Puts a datagram on its link.
     fn travel(&mut self, to_meta: bool, to: SocketAddr, from: SocketAddr, mut bytes: Vec<u8>) {
         self.outcome.trace.datagram(u8::from(to_meta), &bytes, self.now);
+        self.outcome.datagrams += 1;
         let nth = &mut self.hops[usize::from(!to_meta)];
         let hop = Hop { to_meta, nth: *nth, bytes: &bytes, now: self.now };
         *nth += 1;
@@ -544,8 +577,9 @@ impl World {
             return;
         }
         let link = &mut self.links[usize::from(!to_meta)][usize::from(to.is_ipv6())];
-        for arrival in link.send(&mut bytes, self.now) {
-            let bytes = bytes.clone();
+        let [first, copy] = link.send(&mut bytes, self.now);
+        for (arrival, bytes) in [(copy, copy.map(|_| bytes.clone())), (first, Some(bytes))] {
+            let (Some(arrival), Some(bytes)) = (arrival, bytes) else { continue };
             let thing = if to_meta {
                 Thing::ToMeta { local: to, remote: from, bytes }
             } else {
@@ -556,64 +590,13 @@ impl World {
         }
     }
 
-    /// One datagram that no honest peer would send.
-    fn make_noise(&mut self) {
-        let Some(noise) = self.plan.noise else { return };
-        let is_v6 = self.dice.below(2) == 1;
-        let local = at(if is_v6 { OUR_V6 } else { OUR_V4 });
-        let remote = at(match (noise.from_relay, is_v6) {
-            (true, false) => RELAY_V4,
-            (true, true) => RELAY_V6,
-            (false, false) => STRANGER_V4,
-            (false, true) => STRANGER_V6,
-        });
-        let mut bytes = self.garbage();
-        if let Some(tenant) = &mut self.tenant {
-            self.outcome.noise += 1;
-            tenant.call.handle_datagram(Path { local, remote }, &mut bytes, self.now);
-        }
-        if !self.is_over() {
-            self.agenda.schedule(self.now + noise.every, Thing::Noise);
-        }
-    }
-
-    fn garbage(&mut self) -> Vec<u8> {
-        let len = self.dice.below(DATAGRAM_BYTES_MAX as u64 + 2) as usize;
-        let mut bytes = vec![0; len];
-        self.dice.fill(&mut bytes);
-        let mut id = [0; 12];
-        self.dice.fill(&mut id);
-        match self.dice.below(8) {
-            // A Binding success that proves nothing, a Binding request, and one cut short.
-            0 => [&[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42], &id[..]].concat(),
-            1 => [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42], &id[..]].concat(),
-            2 => [&[0, 1, 0, 64, 0x21, 0x12, 0xa4, 0x42], &id[..7]].concat(),
-            // An alert in clear: fatal, handshake_failure; and close_notify.
-            3 => vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40],
-            4 => vec![21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0],
-            // The user's own stream, far ahead, with a tag that cannot hold.
-            5 => match &self.last_rtp {
-                Some((_, last)) => {
-                    let mut forged = last.clone();
-                    forged[2] = forged[2].wrapping_add(40);
-                    if let Some(byte) = forged.last_mut() {
-                        *byte ^= 0x55;
-                    }
-                    forged
-                }
-                None => [&[0x80, 111], &bytes[..]].concat(),
-            },
-            6 => [&[0x81, 201], &bytes[..]].concat(),
-            _ => bytes,
-        }
-    }
-
     fn finish(mut self) -> Outcome {
         self.outcome.lasted = self.now.since(ORIGIN);
         self.outcome.heard = self.heard.1.try_iter().flatten().collect();
         if let Some(meta) = &self.meta {
             self.outcome.stages = meta.stages();
             self.outcome.user_heard = meta.heard().to_vec();
+            self.outcome.echoed = meta.echoed();
             self.outcome.timeline = meta.timeline().entries().to_vec();
             // Held-back Graph answers are noted ahead of their time.
             self.outcome.timeline.sort_by_key(|entry| entry.at);

@@ -18,6 +18,8 @@ pub struct LinkConfig {
     pub burst_end: u64,
     /// Loss during a bad spell.
     pub burst_loss: u64,
+    /// Chance to be held back so long that those behind overtake it.
+    pub reorder: u64,
     /// Second copies.
     pub duplicate: u64,
     /// One flipped bit.
@@ -26,6 +28,8 @@ pub struct LinkConfig {
     pub blackout: Option<(Time, Time)>,
     /// Longer datagrams vanish.
     pub mtu_bytes: usize,
+    /// From this moment on there is only the delay; none: it never gets better.
+    pub until: Option<Time>,
 }
 
 impl Default for LinkConfig {
@@ -38,10 +42,12 @@ impl Default for LinkConfig {
             burst_start: 0,
             burst_end: 10_000,
             burst_loss: 0,
+            reorder: 0,
             duplicate: 0,
             corrupt: 0,
             blackout: None,
             mtu_bytes: 1_500,
+            until: None,
         }
     }
 }
@@ -65,21 +71,33 @@ impl Link {
     }
 
     /// Arrival times of a datagram sent at `now`: none when lost, two when duplicated. May flip a bit of it.
-    pub fn send(&mut self, datagram: &mut [u8], now: Time) -> Vec<Time> {
+    pub fn send(&mut self, datagram: &mut [u8], now: Time) -> [Option<Time>; 2] {
+        if self.config.until.is_some_and(|until| until <= now) {
+            return [Some(now + self.config.delay), None];
+        }
         self.bad = if self.bad { !self.chance(self.config.burst_end) } else { self.chance(self.config.burst_start) };
         let loss = if self.bad { self.config.burst_loss } else { self.config.loss };
         let dark = self.config.blackout.is_some_and(|(from, to)| from <= now && now < to);
         if dark || self.chance(loss) || datagram.len() > self.config.mtu_bytes {
-            return Vec::new();
+            return [None, None];
         }
         if self.chance(self.config.corrupt) && !datagram.is_empty() {
             let bit = self.rng.below(datagram.len() as u64 * 8);
             datagram[(bit / 8) as usize] ^= 1 << (bit % 8);
         }
-        let copies = 1 + usize::from(self.chance(self.config.duplicate));
-        (0..copies).map(|_| now + self.config.delay + Span::from_nanos(self.rng.below(self.config.jitter.as_nanos() + 1))).collect()
+        let has_copy = self.chance(self.config.duplicate);
+        let first = self.arrival(now);
+        [Some(first), has_copy.then(|| self.arrival(now))]
+    }
+
+    fn arrival(&mut self, now: Time) -> Time {
+        let held = if self.chance(self.config.reorder) { HELD_BACK } else { Span::ZERO };
+        now + self.config.delay + held + Span::from_nanos(self.rng.below(self.config.jitter.as_nanos() + 1))
     }
 }
+
+/// Two packets of a call and a bit: what is held back for so long comes third.
+const HELD_BACK: Span = Span::from_millis(45);
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +113,20 @@ mod tests {
         let arrivals = run(1);
         assert_eq!(arrivals, run(1));
         assert_ne!(arrivals, run(2));
-        let lost = arrivals.iter().filter(|a| a.is_empty()).count();
+        let lost = arrivals.iter().filter(|a| a[0].is_none()).count();
         assert!((1_800..2_200).contains(&lost), "{lost} of 10000 lost at 20 %");
+    }
+
+    #[test]
+    fn what_is_held_back_is_overtaken_and_later_the_link_is_clean() {
+        let until = Time::from_nanos(1_000_000_000);
+        let config = LinkConfig { reorder: 5_000, loss: 1_000, until: Some(until), ..LinkConfig::default() };
+        let mut link = Link::new(config, 3);
+        let arrivals: Vec<_> = (0..50).filter_map(|n| link.send(&mut [0; 9], Time::ZERO + Span::from_millis(20).times(n))[0]).collect();
+        assert!(arrivals.len() < 50 && !arrivals.is_sorted());
+        assert!((0..100).all(|n| {
+            let now = until + Span::from_millis(n);
+            link.send(&mut [0; 9], now) == [Some(now + Span::from_millis(10)), None]
+        }));
     }
 }

@@ -4,15 +4,21 @@
 
 mod call;
 mod check;
+mod classes;
 mod link;
 mod plan;
+mod shrink;
 mod swarm;
+mod verdict;
 
 pub use call::{Outcome, World};
 pub use check::{Checks, Trace};
+pub use classes::{Class, Sketch};
 pub use link::{Link, LinkConfig};
-pub use plan::{Hop, Lose, Noise, Plan, caller, greeting};
+pub use plan::{Hop, Lose, Noise, Plan, Trouble, caller, greeting};
+pub use shrink::shrink;
 pub use swarm::{CpuClock, seeds, swarm};
+pub use verdict::{Passed, attempt};
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -10,7 +10,7 @@ use tipring_engine::codec::SampleRate;
 use tipring_engine::time::{Span, Time};
 use tipring_meta_sim::call::CallKind;
 use tipring_meta_sim::faults::Fault;
-use tipring_meta_sim::user::{Speech, Typing, UserScript};
+use tipring_meta_sim::user::{Speech, Typing, UserScript, Voice};
 use tipring_signalling::audio::load_wav;
 
 /// A datagram on its way, as a filter of [`Plan::lose`] sees it.
@@ -35,6 +35,23 @@ pub struct Noise {
     pub from_relay: bool,
     /// Time between two datagrams.
     pub every: Span,
+}
+
+/// What happens above IP: to webhooks, to Graph, to the wall clock, to our own thread. Drawn from the seed, until [`Trouble::until`].
+#[derive(Clone, Debug, Default)]
+pub struct Trouble {
+    /// Nothing of this begins later.
+    pub until: Time,
+    /// Each webhook may come up to this late, twice, and with a forged copy in front.
+    pub webhooks_late: Option<Span>,
+    /// Each action of Graph may fail once: 503 before it acts, no connection, no reply before or after it acted, or a reply after seconds.
+    pub graph: bool,
+    /// Each time this long after our media call was opened, the wall clock jumps by so many seconds.
+    pub wall_jumps: Vec<(Span, i64)>,
+    /// Each time after the beginning, our shard's thread does not run for so long.
+    pub stalls: Vec<(Span, Span)>,
+    /// The shard's mailbox is full when the call is to be opened.
+    pub mailbox_full: bool,
 }
 
 /// One call to simulate. Every random choice follows from `seed`.
@@ -69,6 +86,12 @@ pub struct Plan {
     pub nat_rebinds: Option<(Time, SocketAddr)>,
     /// Garbage on top.
     pub noise: Option<Noise>,
+    /// What happens above IP.
+    pub trouble: Trouble,
+    /// By this moment the call must have keys, or be over.
+    pub live_by: Option<Time>,
+    /// At this moment an invariant is reported as broken although none is: what the shrinker is tried on.
+    pub planted: Option<Span>,
 }
 
 impl Plan {
@@ -93,6 +116,9 @@ impl Plan {
             nat: None,
             nat_rebinds: None,
             noise: None,
+            trouble: Trouble::default(),
+            live_by: None,
+            planted: None,
         }
     }
 
@@ -106,6 +132,14 @@ impl Plan {
     pub fn on(mut self, link: &LinkConfig) -> Self {
         self.to_meta = [link.clone(), link.clone()];
         self.to_us = [link.clone(), link.clone()];
+        self
+    }
+
+    /// The same without a codec on either side: numbered packets go out and are echoed.
+    pub fn numbered(mut self) -> Self {
+        self.script.voice = Voice::Numbered { tag: self.seed as u32 };
+        self.greeting = Arc::from([]);
+        self.listens = false;
         self
     }
 

@@ -6,6 +6,7 @@
 
 use crate::faults::Fault;
 use crate::graph::{Account, Action, ActionKind, Reply, invalid};
+use crate::media::Echoed;
 use crate::relay::{Relay, RelayConfig, RelayEvent, Stages, Transmit};
 use crate::sdp::{self, SdpKind};
 use crate::timeline::{Direction, Leg, Timeline, What};
@@ -378,6 +379,11 @@ impl MetaCall {
     /// What the user heard: mono, 16 kHz.
     pub fn heard(&self) -> &[i16] {
         self.relay.heard()
+    }
+
+    /// What came back of numbered packets (`Voice::Numbered`).
+    pub fn echoed(&self) -> Echoed {
+        self.relay.echoed()
     }
 
     /// Misbehaviour it was told.

@@ -8,9 +8,9 @@
 
 use crate::faults::Fault;
 use crate::sdp::CNAME;
-use crate::user::UserScript;
+use crate::user::{UserScript, Voice};
 use crate::wire::{Rtcp, Rtp, opus_ticks, sender_report};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use tipring_engine::codec::{Application, Decoder, Encoder, EncoderSettings, SampleRate};
 use tipring_engine::keying::Keying;
 use tipring_engine::rng::Entropy;
@@ -47,8 +47,7 @@ pub struct Media {
     keying: Keying,
     sender: Sender,
     receiver: Receiver,
-    encoder: Encoder,
-    decoder: Decoder,
+    mouth: Mouth,
     script: UserScript,
     digits: VecDeque<(Span, u8, char)>,
     event: Option<Event>,
@@ -66,6 +65,25 @@ pub struct Media {
     heard: Ear,
 }
 
+/// Where the user's packets come from, and where those of the business go.
+enum Mouth {
+    Spoken { encoder: Box<Encoder>, decoder: Box<Decoder> },
+    Numbered { tag: u32, number: u32, seen: HashSet<u32>, echoed: Echoed },
+}
+
+/// What came back of numbered packets.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Echoed {
+    /// Packets that were sent.
+    pub sent: u32,
+    /// Of those, how many came back.
+    pub back: u32,
+    /// Came back again under a new sequence number.
+    pub repeated: u32,
+    /// Packets of somebody else: another call's, or damaged ones.
+    pub foreign: u32,
+}
+
 struct Event {
     code: u8,
     timestamp: u32,
@@ -81,15 +99,12 @@ impl Media {
         faults: &[Fault],
         rng: &mut dyn Entropy,
     ) -> Result<Self, String> {
-        let settings = EncoderSettings {
-            rate: SampleRate::Hz16000,
-            application: Application::Voip,
-            bitrate_bps: 20_000,
-            // The phone's sound is not on trial: above 1 Opus takes half the time of a simulated call.
-            complexity: 1,
-            fec: true,
-            loss_percent: 5,
-            playback_rate_hz_max: 16_000,
+        let mouth = match script.voice {
+            Voice::Spoken => Mouth::Spoken {
+                encoder: Box::new(Encoder::new(&PHONE).map_err(|e| format!("no Opus encoder: {e}"))?),
+                decoder: Box::new(Decoder::new(SampleRate::Hz16000).map_err(|e| format!("no Opus decoder: {e}"))?),
+            },
+            Voice::Numbered { tag } => Mouth::Numbered { tag, number: 0, seen: HashSet::new(), echoed: Echoed::default() },
         };
         let wraps = faults.contains(&Fault::SeqWrap);
         Ok(Self {
@@ -97,8 +112,7 @@ impl Media {
             keying: keying.clone(),
             sender: Sender::from_keying(keying),
             receiver: Receiver::from_keying(keying),
-            encoder: Encoder::new(&settings).map_err(|e| format!("no Opus encoder: {e}"))?,
-            decoder: Decoder::new(SampleRate::Hz16000).map_err(|e| format!("no Opus decoder: {e}"))?,
+            mouth,
             script: script.clone(),
             digits: script.digits().into(),
             event: None,
@@ -195,9 +209,18 @@ impl Media {
         if self.has_gaps && at.as_millis() % 1_000 >= 600 {
             return;
         }
-        let pcm = self.script.frame(at);
         let mut payload = [0; 1_276];
-        let len = self.encoder.encode(&pcm, &mut payload);
+        let len = match &mut self.mouth {
+            Mouth::Spoken { encoder, .. } => encoder.encode(&self.script.frame(at), &mut payload),
+            Mouth::Numbered { tag, number, echoed, .. } => {
+                payload[..2].copy_from_slice(&NUMBERED_HEAD);
+                payload[2..6].copy_from_slice(&tag.to_be_bytes());
+                payload[6..10].copy_from_slice(&number.to_be_bytes());
+                *number += 1;
+                echoed.sent += 1;
+                NUMBERED_BYTES
+            }
+        };
         self.packet(self.params.opus_pt, self.packets == 0, self.timestamp, &payload[..len], sent);
     }
 
@@ -234,7 +257,10 @@ impl Media {
         let payload = &plain[rtp.payload_at..];
         let ticks = (rtp.payload_type == self.params.opus_pt).then(|| opus_ticks(payload)).flatten();
         if ticks.is_some() {
-            self.heard.take(&mut self.decoder, &rtp, payload);
+            match &mut self.mouth {
+                Mouth::Spoken { decoder, .. } => self.heard.take(decoder, &rtp, payload),
+                Mouth::Numbered { tag, number, seen, echoed } => echoed.take(payload, *tag, *number, seen),
+            }
         }
         Ok((rtp, ticks))
     }
@@ -246,9 +272,33 @@ impl Media {
         Rtcp::parse(&buffer[..len]).ok_or("rtcp_malformed")
     }
 
+    /// What came back of numbered packets; nothing of spoken words.
+    pub fn echoed(&self) -> Echoed {
+        match &self.mouth {
+            Mouth::Spoken { .. } => Echoed::default(),
+            Mouth::Numbered { echoed, .. } => *echoed,
+        }
+    }
+
     /// What the user heard: mono, 16 kHz, the first packet at the front, each packet where its timestamp says.
     pub fn heard(&self) -> &[i16] {
         &self.heard.pcm
+    }
+}
+
+impl Echoed {
+    fn take(&mut self, payload: &[u8], tag: u32, sent: u32, seen: &mut HashSet<u32>) {
+        // What the business says of its own, silence above all, is shorter.
+        if payload.len() < NUMBERED_BYTES {
+            return;
+        }
+        let word = |at: usize| u32::from_be_bytes([payload[at], payload[at + 1], payload[at + 2], payload[at + 3]]);
+        let is_ours = payload.len() == NUMBERED_BYTES && payload[..2] == NUMBERED_HEAD && word(2) == tag && word(6) < sent;
+        match is_ours.then(|| seen.insert(word(6))) {
+            Some(true) => self.back += 1,
+            Some(false) => self.repeated += 1,
+            None => self.foreign += 1,
+        }
     }
 }
 
@@ -275,6 +325,21 @@ impl Ear {
     }
 }
 
+/// The phone's encoder.
+const PHONE: EncoderSettings = EncoderSettings {
+    rate: SampleRate::Hz16000,
+    application: Application::Voip,
+    bitrate_bps: 20_000,
+    // The phone's sound is not on trial: above 1 Opus takes half the time of a simulated call.
+    complexity: 1,
+    fec: true,
+    loss_percent: 5,
+    playback_rate_hz_max: 16_000,
+};
+/// SILK wideband, 20 ms, mono, one frame (RFC 6716 section 3.1); then voice activity and no LBRR copy.
+const NUMBERED_HEAD: [u8; 2] = [0x48, 0x80];
+/// Size of a numbered packet: 24 kbit/s.
+const NUMBERED_BYTES: usize = 60;
 /// RTP ticks per frame: 48 kHz for 20 ms.
 const FRAME_TICKS: u32 = 960;
 /// Length of a digit in frames: 100 ms.

@@ -5,7 +5,7 @@
 //! SDP of the business (S3), webhooks and Graph (`call.rs`), verdicts (`oracle.rs`).
 
 use crate::faults::Fault;
-use crate::media::{Media, Sent, StreamParams};
+use crate::media::{Echoed, Media, Sent, StreamParams};
 use crate::sdp::{self, MetaSdp, PeerSdp};
 use crate::timeline::{Direction, Leg, Path, Timeline, What};
 use crate::tls::{Identity, Tls, TlsEvent, TlsRole};
@@ -515,6 +515,11 @@ impl Relay {
     /// What the user heard: mono, 16 kHz.
     pub fn heard(&self) -> &[i16] {
         self.media.as_ref().map_or(&[], Media::heard)
+    }
+
+    /// What came back of numbered packets.
+    pub fn echoed(&self) -> Echoed {
+        self.media.as_ref().map(Media::echoed).unwrap_or_default()
     }
 
     /// TS: 20 s without media at the start, 30 s later.

@@ -23,6 +23,18 @@ pub struct Typing {
     pub digits: String,
 }
 
+/// How the user's words become packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Voice {
+    /// Encoded from the script's speech, and what comes back is decoded for the ear.
+    Spoken,
+    /// Numbered packets that no codec ever sees: what comes back of them is counted, not heard. Calls with different tags must never hear each other.
+    Numbered {
+        /// Whose packets they are.
+        tag: u32,
+    },
+}
+
 /// What the user does in one call.
 #[derive(Clone, Debug)]
 pub struct UserScript {
@@ -30,6 +42,8 @@ pub struct UserScript {
     pub number: String,
     /// Profile name.
     pub name: String,
+    /// How it is said.
+    pub voice: Voice,
     /// What is said.
     pub speech: Vec<Speech>,
     /// What is typed.
@@ -47,6 +61,7 @@ impl Default for UserScript {
         Self {
             number: "15550100123".to_owned(),
             name: "Ada".to_owned(),
+            voice: Voice::Spoken,
             speech: Vec::new(),
             typing: Vec::new(),
             hang_up_after: Some(Span::from_secs(5)),
