@@ -9,6 +9,8 @@ use tipring_engine::limits::{CALL_EVENTS_MAX, FRAME_MS, FRAME_TICKS, SEND_BYTES_
 use tipring_engine::time::{Span, Time};
 use tipring_engine::wire::demux::{PacketKind, classify};
 
+/// Pairs that may be asked for: the best one, and another if the first nomination failed.
+const NOMINATED_MAX: usize = 2;
 /// Datagrams of one drain: checks on every pair, a handshake flight, frames, reports. Far above what is ever right.
 const BURST_MAX: usize = 64;
 
@@ -54,10 +56,16 @@ impl Checks {
         self.selected(selected);
         let kind = classify(bytes);
         if kind == PacketKind::Stun {
-            if is_nominating(bytes) && !self.asked_for.contains(&path) {
+            if is_nominating(bytes) && self.asked_for.last() != Some(&path) {
+                // I29: a nomination that nobody answered may be followed by one of another pair, once, before any byte of DTLS.
+                assert!(
+                    self.asked_for.is_empty() || self.nominated.is_none(),
+                    "USE-CANDIDATE on a second pair after the first was selected (R-24)"
+                );
+                assert!(!self.asked_for.contains(&path), "USE-CANDIDATE on a pair that was given up (I29)");
                 self.asked_for.push(path);
+                assert!(self.asked_for.len() <= NOMINATED_MAX, "USE-CANDIDATE on {NOMINATED_MAX} pairs and one more (I29)");
             }
-            assert!(self.asked_for.len() <= 1, "USE-CANDIDATE on a second pair (R-24)");
             return;
         }
         //= meta#R-25  type=test
