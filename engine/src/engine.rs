@@ -6,6 +6,7 @@
 use crate::bridge::rtp::{AddressRange, NO_TARGET, RtcpPort, RtpLeg, RtpLegParams, is_target};
 use crate::call::{Call, CallConfig, CallEvent, CallStats, Direction, FarCommand, LocalParams, MediaPort, RemoteParams, SetupRole};
 use crate::dtls::{Certificate, DtlsConfig, DtlsContext};
+use crate::dtmf::DigitRefused;
 use crate::error::{AdmitError, EndReason, SetupError};
 use crate::ice::{Candidate, IceConfig};
 use crate::jitter::JitterConfig;
@@ -16,7 +17,7 @@ use crate::time::Span;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -386,6 +387,20 @@ impl Engine {
         None
     }
 
+    /// Sends digits in the running stream, `tone_ms` each (none: 100 ms); see [`Call::send_digits`]. All of them or none.
+    ///
+    /// Waits at most `wait` for the answer of the call's shard, which comes with its next turn.
+    pub fn send_digits(&self, call: CallId, symbols: &str, tone_ms: Option<u32>, wait: Span) -> Result<(), SendDigitsError> {
+        let (reply, answer) = sync_channel(1);
+        self.post(call, Command::SendDigits(call, symbols.into(), tone_ms, reply))
+            .map_err(|_| SendDigitsError::Admit(AdmitError::Mailbox))?;
+        match answer.recv_timeout(Duration::from_nanos(wait.as_nanos())) {
+            Ok(outcome) => outcome.map_err(SendDigitsError::Refused),
+            Err(RecvTimeoutError::Disconnected) => Err(SendDigitsError::Admit(AdmitError::NoSuchCall)),
+            Err(RecvTimeoutError::Timeout) => Err(SendDigitsError::Unanswered),
+        }
+    }
+
     /// Ends the call: BYE, close_notify, port into quarantine, `Ended` as the last event. A call that is over already is not an error.
     pub fn close(&self, call: CallId, reason: EndReason) -> Result<(), CommandError> {
         self.post(call, Command::Close(call, reason))
@@ -490,3 +505,26 @@ impl core::fmt::Display for CommandError {
 }
 
 impl core::error::Error for CommandError {}
+
+/// Why digits were not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendDigitsError {
+    /// No room in the mailbox, or no such call.
+    Admit(AdmitError),
+    /// The call did not take them, and why.
+    Refused(DigitRefused),
+    /// The shard did not answer in time: they may still be sent.
+    Unanswered,
+}
+
+impl core::fmt::Display for SendDigitsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Admit(e) => e.fmt(f),
+            Self::Refused(e) => e.fmt(f),
+            Self::Unanswered => f.write_str("the media thread did not answer in time; the digits may still be sent"),
+        }
+    }
+}
+
+impl core::error::Error for SendDigitsError {}

@@ -461,7 +461,11 @@ impl World {
                     self.outcome.ended = Some(*ended);
                     (!tenant.released).then_some(told)
                 }
-                CallEvent::IceConnected { .. } | CallEvent::GateOpened | CallEvent::FirstRtpOut | CallEvent::PortFinished => None,
+                CallEvent::IceConnected { .. }
+                | CallEvent::GateOpened
+                | CallEvent::FirstRtpOut
+                | CallEvent::PortFinished
+                | CallEvent::DigitsSent => None,
             };
             self.inbox.extend(told.map(|event| Input::Engine { call: tenant.key, event }));
         }

@@ -14,6 +14,9 @@ const NOMINATED_MAX: usize = 2;
 /// Datagrams of one drain: checks on every pair, a handshake flight, frames, reports. Far above what is ever right.
 const BURST_MAX: usize = 64;
 
+/// telephone-event, as Meta numbers it and our offers do.
+const EVENT_PAYLOAD_TYPE: u8 = 126;
+
 /// Invariants of our side of one call.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -21,7 +24,10 @@ pub struct Checks {
     asked_for: Vec<Path>,
     accepted: bool,
     ssrc: Option<u32>,
+    /// Sequence number of the last packet, and the timestamp of the frame after it.
     last: Option<(u16, u32)>,
+    /// Timestamp of the event packet before, if it was one.
+    event: Option<u32>,
     ended: bool,
     burst: usize,
     events: usize,
@@ -89,13 +95,22 @@ impl Checks {
         let seq = u16::from_be_bytes([bytes[2], bytes[3]]);
         let timestamp = u32::from_be_bytes(bytes[4..8].try_into().expect("an RTP header"));
         self.same_ssrc(u32::from_be_bytes(bytes[8..12].try_into().expect("an RTP header")));
-        if let Some((last_seq, last_timestamp)) = self.last.replace((seq, timestamp)) {
-            assert_eq!(seq, last_seq.wrapping_add(1), "sequence numbers grow by one (RFC 3550 section 5.1)");
-            let step = timestamp.wrapping_sub(last_timestamp);
-            let skipped = u64::from(step / FRAME_TICKS).wrapping_sub(1);
-            assert!(step % FRAME_TICKS == 0 && skipped <= self.frames_to_skip, "a timestamp grows by {step}, not by 960 (R-17)");
+        let (last_seq, mut frame) = self.last.unwrap_or((seq.wrapping_sub(1), timestamp));
+        assert_eq!(seq, last_seq.wrapping_add(1), "sequence numbers grow by one (RFC 3550 section 5.1)");
+        //= rfc4733#section-2.1 type=test
+        // A digit replaces the audio of its frames: the line runs on underneath, and its packets keep the timestamp of the frame it began in.
+        let is_event = bytes[1] & 0x7f == EVENT_PAYLOAD_TYPE;
+        if is_event && bytes[1] & 0x80 == 0 {
+            assert_eq!(Some(timestamp), self.event, "a digit keeps the timestamp of its first frame (RFC 4733 section 2.5.1.2)");
+        } else {
+            let step = timestamp.wrapping_sub(frame);
+            let skipped = u64::from(step / FRAME_TICKS);
+            assert!(step % FRAME_TICKS == 0 && skipped <= self.frames_to_skip, "a timestamp is {step} off the 960 a packet (R-17)");
             self.frames_to_skip -= skipped;
+            frame = timestamp;
+            self.event = is_event.then_some(timestamp);
         }
+        self.last = Some((seq, frame.wrapping_add(FRAME_TICKS)));
         self.rtp += 1;
     }
 

@@ -13,6 +13,7 @@ use super::port::MediaPort;
 use super::recorder::FlightRecorder;
 use super::stats::CallStats;
 use crate::dtls::{Dtls, DtlsContext, DtlsEvent, DtlsRole};
+use crate::dtmf::{DigitRefused, DigitSender, TONE_MS};
 use crate::error::{DropReason, EndReason, SetupError};
 use crate::ice::{Agent, Candidate, Credentials, IceConfig, IceEvent, Path};
 use crate::jitter::JitterConfig;
@@ -87,6 +88,7 @@ pub struct Call {
     port: Box<dyn MediaPort>,
     source: RtpSource,
     reporter: Reporter,
+    digits: DigitSender,
     rng: SeededRng,
     gate_wanted: bool,
     clock: Option<FrameClock>,
@@ -128,6 +130,7 @@ impl Call {
         let mut call = Self {
             ice: Agent::new(config.ice.clone(), credentials, candidates, entropy),
             reporter: Reporter::new(&local.cname, now),
+            digits: DigitSender::new(),
             rng: SeededRng::new(entropy.u64()),
             config: Arc::clone(config),
             local,
@@ -343,10 +346,14 @@ impl Call {
         if let Some(media) = &mut self.media {
             while self.frames_due > 0 {
                 self.frames_due -= 1;
-                let sent = media.send_frame(self.port.as_mut(), &mut self.source, scratch, &mut self.stats, out);
-                let Ok((len, finished)) = sent else { continue };
-                if finished {
+                let sent = media.send_frame(self.port.as_mut(), &mut self.source, &mut self.digits, scratch, &mut self.stats, out);
+                let Ok(sent) = sent else { continue };
+                if sent.finished {
                     self.push_event(CallEvent::PortFinished);
+                }
+                if sent.digits_done {
+                    self.recorder.note(Moment::DigitsSent, now);
+                    self.push_event(CallEvent::DigitsSent);
                 }
                 if self.stats.milestones.first_rtp_out.is_none() {
                     self.stats.milestones.first_rtp_out = Some(now);
@@ -354,7 +361,7 @@ impl Call {
                     self.push_event(CallEvent::FirstRtpOut);
                 }
                 //= rfc8445#section-12.1  on the nominated path, from its base
-                return Some((len, path));
+                return Some((sent.len, path));
             }
             if core::mem::take(&mut self.report_due) {
                 let since_frame = self.clock.map_or(Span::ZERO, |clock| clock.since_frame(now));
@@ -482,6 +489,34 @@ impl Call {
         }
         self.forwarding.begin();
         core::mem::replace(&mut self.port, port)
+    }
+
+    /// Sends digits (`0` to `9`, `*`, `#`, `A` to `D`, `!`) as telephone-event in the running stream, one after the other, `tone_ms` each
+    /// (40 to 60 000; 100 when none is given) with pauses of 100 ms. All of them or none.
+    ///
+    /// Their packets replace the audio of their frames; SSRC, sequence and timeline run on (T1 to T6). Before the gate opens they wait for it.
+    /// [`CallEvent::DigitsSent`] says when the queue is empty. Errors: see [`DigitRefused`].
+    //= rfc4733#section-2.5.1:call  on request
+    pub fn send_digits(&mut self, symbols: &str, tone_ms: Option<u32>, now: Time) -> Result<(), DigitRefused> {
+        if self.state == State::Closed {
+            return Err(DigitRefused::CallOver);
+        }
+        let remote = self.remote.as_ref().ok_or(DigitRefused::NoPeerYet)?;
+        // M14 makes us listen on 126 in any case. To send there without being asked would be noise to a peer that never agreed.
+        if remote.media.dtmf_payload_type.is_none() {
+            return Err(DigitRefused::NotNegotiated);
+        }
+        let queued = self.digits.queued();
+        self.digits.push_all_for(symbols, tone_ms.unwrap_or(TONE_MS))?;
+        if self.digits.queued() > queued {
+            self.recorder.note(Moment::DigitsQueued { count: self.digits.queued() as u8 }, now);
+        }
+        Ok(())
+    }
+
+    /// Forgets the digits of ours that have not begun. The one on the line ends as it would have.
+    pub fn cancel_digits(&mut self) {
+        self.digits.clear();
     }
 
     /// Ends the call. `Ended` is the last event; the last datagrams (BYE, close_notify) wait in `poll_transmit`.
@@ -647,3 +682,6 @@ fn cname(entropy: &mut dyn Entropy) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     (0..16).map(|_| char::from(LETTERS[entropy.below(32) as usize])).collect()
 }
+
+#[cfg(test)]
+mod tests;

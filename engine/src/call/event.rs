@@ -32,6 +32,8 @@ pub enum CallEvent {
     FirstRtpOut,
     /// The user typed a digit.
     Digit(Digit),
+    /// The last digit of ours that was queued has left, its end repeated.
+    DigitsSent,
     /// The attached port has nothing more to say (a played file is over).
     PortFinished,
     /// The call is over. Nothing follows.
@@ -76,6 +78,8 @@ pub enum Moment {
     PeerBye,
     PortAttached,
     Digit,
+    DigitsQueued { count: u8 },
+    DigitsSent,
     TlsReleased,
     Ended { reason: EndReason },
 }

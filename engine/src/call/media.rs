@@ -11,7 +11,7 @@ use crate::codec::silence::SILENCE_PACKET;
 use crate::codec::{self, FRAME_SAMPLES_MAX, SampleRate};
 #[cfg(feature = "opus")]
 use crate::codec::{Application, Decoder, Encoder, EncoderSettings};
-use crate::dtmf::{Digit, DigitReceiver};
+use crate::dtmf::{Digit, DigitReceiver, DigitSender};
 use crate::error::DropReason;
 use crate::jitter::{JitterBuffer, JitterConfig, JitterStats, Playout};
 use crate::keying::Keying;
@@ -19,7 +19,7 @@ use crate::limits::{RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::{Reporter, RtpSource};
 use crate::srtp;
 use crate::time::Time;
-use crate::wire::rtp::RtpView;
+use crate::wire::rtp::{RtpHeader, RtpView};
 
 /// Payload type of telephone-event that is listened to even when it was not negotiated (M14).
 const DTMF_PAYLOAD_TYPE_OF_META: u8 = 126;
@@ -66,6 +66,17 @@ pub(super) enum Received {
     Event,
     /// A new digit.
     Digit(Digit),
+}
+
+/// A packet of ours, ready to leave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// Its length in bytes.
+    pub(super) len: usize,
+    /// The port said for the first time that it has nothing more to say.
+    pub(super) finished: bool,
+    /// It was the last packet of the last digit in the queue.
+    pub(super) digits_done: bool,
 }
 
 impl Media {
@@ -235,21 +246,33 @@ impl Media {
         }
     }
 
-    /// Makes one packet of ours in `out`: asks the port, encodes, stamps, protects. Returns its length and whether the port has just finished.
+    /// Makes one packet of ours in `out`: a digit's, or what the port says; stamps and protects it.
     pub(super) fn send_frame(
         &mut self,
         port: &mut dyn MediaPort,
         source: &mut RtpSource,
+        digits: &mut DigitSender,
         scratch: &mut Scratch,
         stats: &mut CallStats,
         out: &mut [u8],
-    ) -> Result<(usize, bool), DropReason> {
+    ) -> Result<Sent, DropReason> {
         let said = if self.port_finished { Outgoing::Silence } else { port.outgoing(&mut scratch.frame) };
         let finished = said == Outgoing::Finished;
         self.port_finished |= finished;
 
         let room = out.len().saturating_sub(SRTP_TRAILER_BYTES_MAX);
         let payload = out.get_mut(RTP_HEADER_BYTES..room).ok_or(DropReason::NoRoom)?;
+        if let Some(payload_type) = self.params.dtmf_payload_type
+            && let Some(event) = digits.tick(source.timestamp())
+        {
+            //= rfc4733#section-2.5.1:call  in place of the audio of its frames, on the audio's own line
+            payload.get_mut(..event.payload.len()).ok_or(DropReason::NoRoom)?.copy_from_slice(&event.payload);
+            let header = source.event(payload_type, event.marker, event.timestamp);
+            stats.digits_out += u64::from(event.marker);
+            stats.events_out += 1;
+            let len = self.stamp(source, &header, event.payload.len(), stats, out)?;
+            return Ok(Sent { len, finished, digits_done: digits.is_done() });
+        }
         let mut len = match said {
             #[cfg(feature = "opus")]
             Outgoing::Pcm(rate) => self.encode(rate, &scratch.frame.pcm[..rate.frame_samples()], payload),
@@ -268,14 +291,26 @@ impl Media {
 
         let header = source.audio(self.params.opus_payload_type);
         port.sent(&payload[..len], header.timestamp);
+        let len = self.stamp(source, &header, len, stats, out)?;
+        Ok(Sent { len, finished, digits_done: false })
+    }
+
+    /// Puts the header in front of `out[12..12 + len]`, counts the frame and protects it.
+    fn stamp(
+        &mut self,
+        source: &mut RtpSource,
+        header: &RtpHeader,
+        len: usize,
+        stats: &mut CallStats,
+        out: &mut [u8],
+    ) -> Result<usize, DropReason> {
         let head: &mut [u8; RTP_HEADER_BYTES] = out.first_chunk_mut().ok_or(DropReason::NoRoom)?;
         header.emit(head);
         source.count_sent(len);
         source.advance_frame(true);
         stats.rtp_out += 1;
         stats.rtp_octets_out += len as u64;
-        let sent = self.tx.protect_rtp(out, RTP_HEADER_BYTES + len)?;
-        Ok((sent, finished))
+        self.tx.protect_rtp(out, RTP_HEADER_BYTES + len)
     }
 
     #[cfg(feature = "opus")]

@@ -74,7 +74,9 @@ pub trait MediaPort: Send {
     /// Takes a digit the user typed.
     fn digit(&mut self, _digit: Digit) {}
 
-    /// Gives what goes out for this tick. Not called before the gate is open, so nothing a source says is lost.
+    /// Gives what goes out for this tick, once per 20 ms. Not called before the gate is open, so nothing a source says is lost.
+    ///
+    /// While a digit of ours is on the line it is asked all the same and not heard: a live source keeps its time, as on any telephone.
     fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing;
 
     /// Sees each Opus packet that leaves, silence included, with its RTP timestamp: for recording.

@@ -59,6 +59,10 @@ pub struct CallStats {
     pub rtcp_in: u64,
     /// Digits received.
     pub digits_in: u64,
+    /// Digits of ours that began.
+    pub digits_out: u64,
+    /// Of the RTP packets sent, telephone-event packets.
+    pub events_out: u64,
     /// Reception and the peer's reports.
     pub remote: RemoteStats,
     /// Jitter buffer.

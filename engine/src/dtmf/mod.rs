@@ -4,7 +4,7 @@ mod receiver;
 mod sender;
 
 pub use receiver::{Digit, DigitReceiver};
-pub use sender::{DigitRefused, DigitSender, EventPacket};
+pub use sender::{DIGITS_QUEUED_MAX, DigitRefused, DigitSender, EventPacket, TONE_MS};
 
 use crate::limits::{DTMF_CLOCK_HZ, RTP_CLOCK_HZ};
 

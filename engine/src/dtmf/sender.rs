@@ -29,6 +29,12 @@ pub enum DigitRefused {
     NotAKey(char),
     /// The length is outside 40 to 60 000 ms.
     Length(u32),
+    /// The peer's parameters are not known yet, so nobody knows whether it takes digits.
+    NoPeerYet,
+    /// The peer did not negotiate telephone-event: it would drop the packets.
+    NotNegotiated,
+    /// The call is over.
+    CallOver,
 }
 
 impl fmt::Display for DigitRefused {
@@ -36,7 +42,12 @@ impl fmt::Display for DigitRefused {
         match self {
             Self::Full => f.write_str("digit queue: no room for all digits; wait until earlier ones are sent"),
             Self::NotAKey(symbol) => write!(f, "digit {symbol:?}: no key; use 0 to 9, *, #, A to D, or ! for a flash"),
-            Self::Length(ms) => write!(f, "digit length {ms} ms: use 40 to 60000 ms"),
+            Self::Length(ms) => write!(f, "digit length {ms} ms: use {TONE_MS_MIN} to {TONE_MS_MAX} ms"),
+            Self::NoPeerYet => f.write_str("digits: the peer's session description is not known yet; send them once it is set"),
+            Self::NotNegotiated => f.write_str(
+                "digits: the peer did not negotiate telephone-event/8000, so it would drop them; look for its a=rtpmap line, or play tones as audio",
+            ),
+            Self::CallOver => f.write_str("digits: the call is over"),
         }
     }
 }
@@ -80,13 +91,19 @@ impl DigitSender {
 
     /// Queues a string of digits of 100 ms each: all of them or none.
     pub fn push_all(&mut self, symbols: &str) -> Result<(), DigitRefused> {
+        self.push_all_for(symbols, TONE_MS)
+    }
+
+    /// Queues a string of digits of `duration_ms` each, 40 to 60 000: all of them or none.
+    pub fn push_all_for(&mut self, symbols: &str, duration_ms: u32) -> Result<(), DigitRefused> {
         if let Some(bad) = symbols.chars().find(|&s| event_of(s).is_none()) {
             return Err(DigitRefused::NotAKey(bad));
         }
         if symbols.len() > DIGITS_QUEUED_MAX - self.len {
             return Err(DigitRefused::Full);
         }
-        symbols.chars().try_for_each(|symbol| self.push(symbol))
+        // The first refusal, if any, is about the length, which all share.
+        symbols.chars().try_for_each(|symbol| self.push_for(symbol, duration_ms))
     }
 
     /// One tick of 20 ms. `timestamp` is the current frame's (`RtpSource::timestamp`). The packet to send instead of audio, or none: the
@@ -140,6 +157,11 @@ impl DigitSender {
         self.len == 0 && matches!(self.state, State::Idle | State::Pause { ticks_left: 0 })
     }
 
+    /// Whether nothing is queued and the last packet of the last digit was given; the pause behind it may still run.
+    pub fn is_done(&self) -> bool {
+        self.len == 0 && !matches!(self.state, State::Tone { .. })
+    }
+
     /// Digits that have not begun.
     pub fn queued(&self) -> usize {
         self.len
@@ -185,9 +207,9 @@ enum State {
 }
 
 /// Digits that may wait.
-const DIGITS_QUEUED_MAX: usize = 32;
-/// Length of a digit when none is given.
-const TONE_MS: u32 = 100;
+pub const DIGITS_QUEUED_MAX: usize = 32;
+/// Length of a digit when none is given, in milliseconds.
+pub const TONE_MS: u32 = 100;
 /// Shortest tone a receiver must know (ITU-T Q.24).
 const TONE_MS_MIN: u32 = 40;
 /// Longest tone: a minute of a held key.

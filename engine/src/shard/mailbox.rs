@@ -4,6 +4,7 @@
 
 use super::far::FarSockets;
 use crate::call::{Call, CallEvent, CallStats, FarCommand, MediaPort, RemoteParams};
+use crate::dtmf::DigitRefused;
 use crate::engine::CallId;
 use crate::error::EndReason;
 use crate::net::{MediaSocket, Waker};
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Attach(CallId, Box<dyn MediaPort>),
     AttachFar(CallId, Box<dyn MediaPort>, Box<FarSockets>),
     Far(CallId, FarCommand),
+    SendDigits(CallId, Box<str>, Option<u32>, SyncSender<Result<(), DigitRefused>>),
     Close(CallId, EndReason),
     Stats(CallId, SyncSender<CallStats>),
     Stop,

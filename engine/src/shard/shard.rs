@@ -176,6 +176,9 @@ impl Shard {
                     // A port without a far side has just taken the place of the one that the host meant.
                     let _ = call.handle_far_command(command, now);
                 }),
+                Command::SendDigits(id, symbols, tone_ms, reply) => self.command(id, now, |call| {
+                    let _ = reply.try_send(call.send_digits(&symbols, tone_ms, now));
+                }),
                 Command::Close(id, reason) => self.command(id, now, |call| call.close(reason, now)),
                 Command::Stats(id, reply) => {
                     if let Some(tenant) = self.by_id.get(&id).and_then(|&key| self.tenants.get_mut(key)) {

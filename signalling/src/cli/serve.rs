@@ -103,6 +103,7 @@ fn log(seen: &Observed) {
         DaemonEvent::Media { call, event } => tracing::info!(?call, ?event, "media"),
         DaemonEvent::Notice { call, wacid, notice } => tracing::info!(call = call.0, ?wacid, ?notice, "call"),
         DaemonEvent::RecordingFinished { call, files, lost } => tracing::info!(?call, ?files, lost, "recording finished"),
+        DaemonEvent::DigitsRefused { call, why } => tracing::warn!(call = call.0, %why, "digits refused"),
         DaemonEvent::RecordingFailed { call, why } => tracing::error!(?call, why, "recording failed"),
     }
 }

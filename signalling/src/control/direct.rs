@@ -19,7 +19,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tipring_engine::call::{CallEvent, CallStats, FarStats, LocalParams, SetupRole};
-use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
+use tipring_engine::dtmf::DigitRefused;
+use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
 use tipring_engine::time::{Span, Time};
 use tokio::sync::Semaphore;
@@ -118,6 +119,14 @@ struct BridgeBody {
     rtp: Option<RtpBody>,
 }
 
+/// Body of `POST .../digits`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DigitsBody {
+    digits: String,
+    tone_ms: Option<u32>,
+}
+
 /// What a request carried, once read.
 struct Parsed {
     body: SessionBody,
@@ -157,10 +166,11 @@ impl Direct {
             (Method::PUT, ["v1", "sessions", id, "answer"]) => self.answer(id, request).await,
             (Method::POST, ["v1", "sessions", id, "gate"]) => self.gate(id),
             (Method::PUT, ["v1", "sessions", id, "rtp"]) => self.change_rtp(id, request).await,
+            (Method::POST, ["v1", "sessions", id, "digits"]) => self.digits(id, request).await,
             (_, ["v1", "sessions"]) => Err(wrong_method("GET or POST")),
             (_, ["v1", "sessions", _]) => Err(wrong_method("GET or DELETE")),
             (_, ["v1", "sessions", _, "answer" | "rtp"]) => Err(wrong_method("PUT")),
-            (_, ["v1", "sessions", _, "gate"]) => Err(wrong_method("POST")),
+            (_, ["v1", "sessions", _, "gate" | "digits"]) => Err(wrong_method("POST")),
             _ => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "NOT_FOUND",
@@ -370,6 +380,46 @@ impl Direct {
         Ok(state_reply(StatusCode::OK, id, session))
     }
 
+    /// Sends digits in the running stream. Their text is in no log: it may be a PIN.
+    async fn digits(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
+        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
+        let DigitsBody { digits, tone_ms } = serde_json::from_slice(&body.bytes).map_err(|e| {
+            // Line, column and kind of the fault only: the message itself may quote what was sent.
+            let detail = format!("the body is not what it should be, at line {} column {}", e.line(), e.column());
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "BAD_JSON",
+                detail,
+                "send {\"digits\": \"12#\"}, and tone_ms if 100 ms a digit is not right",
+            )
+        })?;
+        let call = {
+            let mut table = self.lock();
+            let session = find(&mut table, id)?;
+            if session.state == State::Ended {
+                return Err(wrong_state(State::Ended, "open a new session"));
+            }
+            session.call
+        };
+        let engine = Arc::clone(&self.engine);
+        // The call answers with the next turn of its shard; the wait must not hold the other connections up.
+        let sent = tokio::task::spawn_blocking(move || engine.send_digits(call, &digits, tone_ms, SHARD_WAIT)).await;
+        match sent.unwrap_or(Err(SendDigitsError::Unanswered)) {
+            Ok(()) => Ok(typed(StatusCode::ACCEPTED, "application/json", serde_json::json!({ "id": id }).to_string())),
+            Err(SendDigitsError::Admit(AdmitError::NoSuchCall)) => {
+                Err(wrong_state(State::Ended, "the call has just ended; open a new session"))
+            }
+            Err(SendDigitsError::Admit(e)) => Err(self.not_admitted(e)),
+            Err(SendDigitsError::Refused(e)) => Err(bad_digits(e)),
+            Err(SendDigitsError::Unanswered) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "BUSY",
+                SendDigitsError::Unanswered.to_string(),
+                "ask for the session: digits_out counts those that were sent",
+            )),
+        }
+    }
+
     async fn show(&self, id: &str) -> Result<Reply, Problem> {
         let (call, mut body, ended) = {
             let mut table = self.lock();
@@ -381,7 +431,7 @@ impl Direct {
             None => {
                 let engine = Arc::clone(&self.engine);
                 // The engine answers with its next turn; the wait must not hold the other connections up.
-                tokio::task::spawn_blocking(move || engine.stats(call, STATS_WAIT)).await.ok().flatten()
+                tokio::task::spawn_blocking(move || engine.stats(call, SHARD_WAIT)).await.ok().flatten()
             }
         };
         body["stats"] = stats.as_ref().map_or(serde_json::Value::Null, stats_json);
@@ -568,6 +618,21 @@ fn wrong_state(state: State, hint: &'static str) -> Problem {
     Problem::new(StatusCode::CONFLICT, "WRONG_STATE", format!("the session is in state {}", state.name()), hint)
 }
 
+fn bad_digits(error: DigitRefused) -> Problem {
+    let (status, code, hint) = match error {
+        DigitRefused::NotAKey(_) | DigitRefused::Length(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "BAD_DIGITS", "use 0 to 9, *, #, A to D, or ! for a flash, and 40 to 60000 ms a digit")
+        }
+        DigitRefused::Full => (StatusCode::CONFLICT, "DIGITS_FULL", "32 digits may wait; send the rest when these are out"),
+        DigitRefused::NotNegotiated => {
+            (StatusCode::CONFLICT, "DIGITS_NOT_NEGOTIATED", "the peer's SDP has no telephone-event/8000; play tones as audio instead")
+        }
+        DigitRefused::NoPeerYet => (StatusCode::CONFLICT, "WRONG_STATE", "put the peer's answer first"),
+        DigitRefused::CallOver => (StatusCode::CONFLICT, "WRONG_STATE", "open a new session"),
+    };
+    Problem::new(status, code, error.to_string(), hint)
+}
+
 fn bad_body(error: BodyError) -> Problem {
     match error {
         BodyError::TooLarge => Problem::new(
@@ -646,6 +711,7 @@ fn stats_json(stats: &CallStats) -> serde_json::Value {
         "datagrams_in": stats.datagrams_in, "datagrams_out": stats.datagrams_out,
         "rtp_in": stats.rtp_in, "rtp_out": stats.rtp_out, "silence_out": stats.silence_out,
         "rtcp_in": stats.rtcp_in, "rtcp_out": stats.rtcp_out, "digits_in": stats.digits_in,
+        "digits_out": stats.digits_out,
         "ice_rtt_us": stats.ice_rtt.map(|s| s.as_micros()),
         "drops": drops,
         "far": stats.far.as_deref().map(far_json),
@@ -654,5 +720,5 @@ fn stats_json(stats: &CallStats) -> serde_json::Value {
 
 /// Largest body, in bytes: what the SDP reader takes.
 const BODY_BYTES_MAX: usize = 64 * 1_024;
-/// How long `GET` waits for the figures: several turns of a shard.
-const STATS_WAIT: Span = Span::from_millis(200);
+/// How long a request waits for the answer of a call: several turns of a shard.
+const SHARD_WAIT: Span = Span::from_millis(200);

@@ -149,6 +149,9 @@ fn refusals_have_a_stable_code_and_a_hint() {
             ("GET", "/v1/sessions/unknown", SDP, "", 404, "NO_SUCH_SESSION"),
             ("POST", "/v1/sessions/unknown/gate", SDP, "", 404, "NO_SUCH_SESSION"),
             ("PUT", "/v1/sessions/unknown/answer", JSON, "{}", 422, "SDP_MISSING"),
+            ("GET", "/v1/sessions/x/digits", SDP, "", 405, "METHOD_NOT_ALLOWED"),
+            ("POST", "/v1/sessions/unknown/digits", JSON, "{\"digits\":\"1\"}", 404, "NO_SUCH_SESSION"),
+            ("POST", "/v1/sessions/unknown/digits", JSON, "{\"digit\":\"1\"}", 400, "BAD_JSON"),
         ];
         for (method, target, content_type, body, status, code) in rows {
             let answer = call(&world, method, target, content_type, body).await;
@@ -162,6 +165,38 @@ fn refusals_have_a_stable_code_and_a_hint() {
             );
         }
         assert_eq!(world.engine.calls(), 0, "a refused request opens nothing");
+    });
+}
+
+//= rfc4733#section-2.5.1:call type=test
+#[test]
+fn digits_are_taken_or_refused_with_the_reason() {
+    run(async {
+        let world = world(4, LONG).await;
+        let created = call(&world, "POST", "/v1/sessions", SDP, OFFER).await;
+        let at = format!("{}/digits", created.location());
+        let post = async |target: &str, body: &str| {
+            let answer = call(&world, "POST", target, JSON, body).await;
+            let code = answer.json()["code"].as_str().map(str::to_owned);
+            assert!(!answer.body.contains("7391"), "digits may be a PIN: {}", answer.body);
+            (answer.status, code)
+        };
+        let refused = |status, code: &str| (status, Some(code.to_owned()));
+        assert_eq!(post(&at, "{\"digits\":\"12#\"}").await, (202, None), "they wait for the gate");
+        assert_eq!(post(&at, "{\"digits\":\"7391\",\"tone_ms\":39}").await, refused(422, "BAD_DIGITS"));
+        assert_eq!(post(&at, "{\"digits\":\"7391x\"}").await, refused(422, "BAD_DIGITS"));
+        assert_eq!(post(&at, "{\"digits\":7391}").await, refused(400, "BAD_JSON"));
+        assert_eq!(post(&at, &format!("{{\"digits\":\"{}\"}}", "0".repeat(30))).await, refused(409, "DIGITS_FULL"));
+
+        let without = OFFER.replace(" 111 126\r\n", " 111\r\n").replace("a=rtpmap:126 telephone-event/8000\r\n", "");
+        let created = call(&world, "POST", "/v1/sessions", SDP, &without).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        let at = format!("{}/digits", created.location());
+        assert_eq!(post(&at, "{\"digits\":\"1\"}").await, refused(409, "DIGITS_NOT_NEGOTIATED"));
+
+        let offered = call(&world, "POST", "/v1/sessions", JSON, "{\"role\":\"offer\"}").await;
+        let at = format!("{}/digits", offered.location());
+        assert_eq!(post(&at, "{\"digits\":\"1\"}").await, refused(409, "WRONG_STATE"));
     });
 }
 

@@ -21,14 +21,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, RemoteParams, SetupRole};
-use tipring_engine::engine::{CallId, CommandError, Engine};
-use tipring_engine::error::EndReason;
+use tipring_engine::engine::{CallId, CommandError, Engine, SendDigitsError};
+use tipring_engine::error::{AdmitError, EndReason};
+use tipring_engine::time::Span;
 use tokio::sync::{mpsc, watch};
 
 /// What the host of the daemon may ask.
 pub(super) enum HostCommand {
     Dial(Box<Dial>),
     Call(CallKey, Command),
+    Digits { call: CallKey, symbols: Box<str>, tone_ms: Option<u32> },
 }
 
 /// How far the stop has come.
@@ -192,7 +194,23 @@ impl ControlTask {
         match command {
             HostCommand::Dial(dial) => self.feed(Input::Dial(dial)),
             HostCommand::Call(call, command) => self.feed(Input::Command { call, command }),
+            HostCommand::Digits { call, symbols, tone_ms } => self.send_digits(call, symbols, tone_ms),
         }
+    }
+
+    /// Passes digits on to the media call; a refusal comes back as an event. They are in no log: they may be a PIN.
+    fn send_digits(&self, call: CallKey, symbols: Box<str>, tone_ms: Option<u32>) {
+        let (engine, watch) = (Arc::clone(&self.engine), self.watch.clone());
+        let refused = move |why| watch.tell(DaemonEvent::DigitsRefused { call, why });
+        let Some(&id) = self.media.by_key.get(&call) else {
+            return refused(SendDigitsError::Admit(AdmitError::NoSuchCall));
+        };
+        // The call answers with the next turn of its shard: nothing to wait for here.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(why) = engine.send_digits(id, &symbols, tone_ms, DIGITS_WAIT) {
+                refused(why);
+            }
+        }));
     }
 
     fn engine_event(&mut self, call: CallId, event: CallEvent) {
@@ -373,5 +391,7 @@ fn all_private(local: &LocalParams) -> bool {
     })
 }
 
+/// How long a call may take to say whether it takes digits: several turns of a shard.
+const DIGITS_WAIT: Span = Span::from_millis(200);
 /// How long an immediate stop waits for Graph to take the hang-ups.
 const STOP_NOW_MAX: Duration = Duration::from_secs(3);

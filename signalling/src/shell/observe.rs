@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tipring_engine::call::CallEvent;
+use tipring_engine::engine::SendDigitsError;
 use tipring_engine::time::Time;
 
 /// A call, whichever way it came in.
@@ -136,6 +137,13 @@ pub enum DaemonEvent {
         wacid: Option<Wacid>,
         /// What.
         notice: Notice,
+    },
+    /// Digits that the host wanted to send were not taken.
+    DigitsRefused {
+        /// The call.
+        call: CallKey,
+        /// Why.
+        why: SendDigitsError,
     },
     /// A recording is complete on disk.
     RecordingFinished {

@@ -207,6 +207,12 @@ impl DaemonHandle {
         self.send(HostCommand::Call(call, command))
     }
 
+    /// Sends digits (`0` to `9`, `*`, `#`, `A` to `D`, `!`) to the user's side, `tone_ms` each (100 when none is given). Returns at once; a call that
+    /// does not take them says so by [`DaemonEvent::DigitsRefused`](super::DaemonEvent::DigitsRefused).
+    pub fn send_digits(&self, call: CallKey, symbols: &str, tone_ms: Option<u32>) -> Result<(), DaemonError> {
+        self.send(HostCommand::Digits { call, symbols: symbols.into(), tone_ms })
+    }
+
     /// Starts to drain: no new calls, running ones may finish within the configured time. Returns at once.
     pub fn drain(&self) {
         self.stop.send_if_modified(|s| std::mem::replace(s, Stop::Drain.max(*s)) < Stop::Drain);

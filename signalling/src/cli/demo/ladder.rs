@@ -246,6 +246,7 @@ fn of_daemon(at: Time, event: &DaemonEvent) -> Option<Step> {
             CallEvent::MediaReady => Step::new(at, Engine, Signalling, "", "media ready"),
             CallEvent::GateOpened => Step::new(at, Signalling, Engine, "", "open the gate"),
             CallEvent::Digit(digit) => Step::new(at, Engine, Signalling, "", format!("digit {} heard", digit.symbol)),
+            CallEvent::DigitsSent => Step::new(at, Engine, Signalling, "", "our digits have left"),
             CallEvent::Ended(ended) => Step::new(at, Engine, Signalling, "", format!("media over: {}", ended.reason.code())),
             CallEvent::FirstRtpIn | CallEvent::FirstRtpOut | CallEvent::PortFinished => return None,
         },
