@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tipring_engine::call::{Call, CallConfig, MediaPort, Scratch, SetupRole};
+use tipring_engine::call::{Call, CallConfig, MediaPort, Scratch, SetupRole, Watchdogs};
 use tipring_engine::dtls::{Certificate, DtlsConfig, DtlsContext};
 use tipring_engine::ice::{Candidate, CandidateKind, IceConfig, Path};
 use tipring_engine::jitter::JitterConfig;
@@ -68,8 +68,14 @@ impl Wire {
         let mut relay = Relay::new(config).expect("a relay");
         let certificate = Certificate::generate(1_795_300_000).expect("a certificate");
         let dtls = DtlsContext::new(DtlsConfig::default(), certificate).expect("a context");
-        let config =
-            Arc::new(CallConfig { ice: IceConfig::default(), dtls, jitter: JitterConfig::default(), complexity: 5, ntp_origin: 0 });
+        let config = Arc::new(CallConfig {
+            ice: IceConfig::default(),
+            dtls,
+            jitter: JitterConfig::default(),
+            complexity: 5,
+            watchdogs: Watchdogs::default(),
+            ntp_origin: 0,
+        });
         let address: SocketAddr = "192.0.2.10:40000".parse().expect("an address");
         let candidate = Candidate { address, kind: CandidateKind::Host, priority: 2_130_706_431, foundation: "1".into(), base: None };
         let mut entropy = SeededRng::new(5);

@@ -113,6 +113,7 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
         complexity: 5,
         fec: false,
         loss_percent: 0,
+        cbr: false,
         playback_rate_hz_max: 48_000,
     };
     let mut encoder = Encoder::new(&settings).expect("an encoder");

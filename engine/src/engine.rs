@@ -4,7 +4,9 @@
 //! Every call below is bounded and never waits for a shard.
 
 use crate::bridge::rtp::{AddressRange, NO_TARGET, RtcpPort, RtpLeg, RtpLegParams, is_target};
-use crate::call::{Call, CallConfig, CallEvent, CallStats, Direction, FarCommand, LocalParams, MediaPort, RemoteParams, SetupRole};
+use crate::call::{
+    Call, CallConfig, CallEvent, CallStats, Direction, FarCommand, LocalParams, MediaPort, RemoteParams, SetupRole, Watchdogs,
+};
 use crate::dtls::{Certificate, DtlsConfig, DtlsContext};
 use crate::dtmf::DigitRefused;
 use crate::error::{AdmitError, EndReason, SetupError};
@@ -51,6 +53,8 @@ pub struct EngineConfig {
     pub rtp_addresses: Vec<IpAddr>,
     /// Where plain RTP may go. Empty, the default: nowhere, and there are no plain RTP legs.
     pub rtp_targets: Vec<AddressRange>,
+    /// What quiet in either direction of the media does.
+    pub watchdogs: Watchdogs,
     /// How long a call looks for a path before it ends with `ICE_TIMEOUT`.
     pub ice_patience: Span,
     /// How long a handshake may take before the call ends with `DTLS_TIMEOUT`.
@@ -71,6 +75,7 @@ impl Default for EngineConfig {
             complexity: 5,
             rtp_addresses: Vec::new(),
             rtp_targets: Vec::new(),
+            watchdogs: Watchdogs::default(),
             ice_patience: IceConfig::default().patience,
             dtls_patience: DtlsConfig::default().patience,
         }
@@ -127,12 +132,20 @@ impl EngineConfig {
         if self.ice_patience < PATIENCE_MIN || self.dtls_patience < PATIENCE_MIN {
             faults.push(format!("ice_patience and dtls_patience must be at least {} ms", PATIENCE_MIN.as_millis()));
         }
+        for (name, watchdog) in [("egress", self.watchdogs.egress), ("ingress", self.watchdogs.ingress)] {
+            if watchdog.after < WATCHDOG_MIN {
+                faults.push(format!("the {name} watchdog must allow at least {} ms of quiet", WATCHDOG_MIN.as_millis()));
+            }
+        }
         if self.complexity > 10 {
             faults.push(format!("Opus complexity {} is above 10", self.complexity));
         }
         faults
     }
 }
+
+/// Below this, an ordinary hole in a radio link would count as quiet.
+const WATCHDOG_MIN: Span = Span::from_secs(2);
 
 /// Below this a healthy but distant relay would be given up.
 const PATIENCE_MIN: Span = Span::from_millis(500);
@@ -192,6 +205,7 @@ impl Engine {
             dtls: DtlsContext::new(dtls, certificate).map_err(library)?,
             jitter: JitterConfig::default(),
             complexity: config.complexity,
+            watchdogs: config.watchdogs,
             ntp_origin: clock.ntp_origin(),
         });
         let system = |e: std::io::Error| StartError(format!("the system refused a descriptor or a thread: {e}; look at RLIMIT_NOFILE"));

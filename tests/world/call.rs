@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use tipring_engine::bridge::{Echo, Play};
 use tipring_engine::call::{
-    Call, CallConfig, CallEvent, Ended, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole,
+    Call, CallConfig, CallEvent, Ended, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole, Watchdogs,
 };
 use tipring_engine::codec::SampleRate;
 use tipring_engine::dtls::{Certificate, DtlsConfig, DtlsContext};
@@ -70,6 +70,7 @@ fn engine_config() -> Arc<CallConfig> {
             dtls: DtlsContext::new(DtlsConfig::default(), certificate).expect("a TLS context"),
             jitter: JitterConfig::default(),
             complexity: 5,
+            watchdogs: Watchdogs::default(),
             ntp_origin: (UNIX_MS / 1_000 + 2_208_988_800) << 32,
         })
     };
@@ -465,7 +466,10 @@ impl World {
                 | CallEvent::GateOpened
                 | CallEvent::FirstRtpOut
                 | CallEvent::PortFinished
-                | CallEvent::DigitsSent => None,
+                | CallEvent::DigitsSent
+                | CallEvent::NoEgress
+                | CallEvent::NoIngress
+                | CallEvent::MediaBack => None,
             };
             self.inbox.extend(told.map(|event| Input::Engine { call: tenant.key, event }));
         }

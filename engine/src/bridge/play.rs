@@ -37,6 +37,10 @@ impl MediaPort for Play {
         self.next.as_ref().is_some_and(|n| n.wants_opus())
     }
 
+    fn speaks_pcm(&self) -> Option<SampleRate> {
+        Some(self.rate)
+    }
+
     fn incoming(&mut self, frame: Incoming<'_>) {
         if let Some(next) = &mut self.next {
             next.incoming(frame);

@@ -94,6 +94,10 @@ impl MediaPort for Tap {
         true
     }
 
+    fn speaks_pcm(&self) -> Option<SampleRate> {
+        self.inner.speaks_pcm()
+    }
+
     fn incoming(&mut self, frame: Incoming<'_>) {
         if let Incoming::Opus { payload, timestamp } = frame {
             self.copy(true, payload, timestamp);

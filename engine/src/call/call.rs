@@ -12,6 +12,7 @@ use super::params::{LocalParams, RemoteParams, SetupRole};
 use super::port::MediaPort;
 use super::recorder::FlightRecorder;
 use super::stats::CallStats;
+use super::watchdog::{Watch, WatchdogAction, Watchdogs};
 use crate::dtls::{Dtls, DtlsContext, DtlsEvent, DtlsRole};
 use crate::dtmf::{DigitRefused, DigitSender, TONE_MS};
 use crate::error::{DropReason, EndReason, SetupError};
@@ -44,6 +45,8 @@ pub struct CallConfig {
     pub jitter: JitterConfig,
     /// Opus encoder complexity, 0 to 10.
     pub complexity: u8,
+    /// What quiet in either direction does.
+    pub watchdogs: Watchdogs,
     /// NTP timestamp (RFC 5905, 32.32 fixed point) of [`Time::ZERO`], for sender reports.
     pub ntp_origin: u64,
 }
@@ -89,6 +92,8 @@ pub struct Call {
     source: RtpSource,
     reporter: Reporter,
     digits: DigitSender,
+    egress: Watch,
+    ingress: Watch,
     rng: SeededRng,
     gate_wanted: bool,
     clock: Option<FrameClock>,
@@ -131,6 +136,8 @@ impl Call {
             ice: Agent::new(config.ice.clone(), credentials, candidates, entropy),
             reporter: Reporter::new(&local.cname, now),
             digits: DigitSender::new(),
+            egress: Watch::new(config.watchdogs.egress),
+            ingress: Watch::new(config.watchdogs.ingress),
             rng: SeededRng::new(entropy.u64()),
             config: Arc::clone(config),
             local,
@@ -159,6 +166,15 @@ impl Call {
         call.stats.milestones.opened = now;
         call.recorder.note(Moment::Opened, now);
         Ok(call)
+    }
+
+    /// Lets the stream begin at this sequence number and timestamp, to meet their wrap within seconds. For tests: a live call begins where its entropy says (P1,
+    /// R11). The SSRC stays. No effect once a packet left.
+    #[doc(hidden)]
+    pub fn start_stream_at(&mut self, seq: u16, timestamp: u32) {
+        if self.stats.rtp_out == 0 {
+            self.source = RtpSource::with_start(self.source.ssrc(), seq, timestamp);
+        }
     }
 
     /// Our side, for the SDP.
@@ -249,7 +265,16 @@ impl Call {
         let media = self.media.as_mut().ok_or(DropReason::BeforeKeys)?;
         if kind == PacketKind::Rtcp {
             let compound = media.receive_rtcp(datagram)?;
-            let bye = self.reporter.received_rtcp(compound, self.source.ssrc(), now)?;
+            let reports = self.reporter.stats().peer_reports;
+            let outcome = self.reporter.received_rtcp(compound, self.source.ssrc(), now);
+            let about_us = self.reporter.stats();
+            if about_us.peer_reports != reports
+                && let Some((bitrate_bps, loss_percent)) = media.reported(about_us.peer_fraction_lost, about_us.rtt)
+            {
+                self.recorder.note(Moment::EncoderTuned { bitrate_bps, loss_percent }, now);
+            }
+            self.heard(now);
+            let bye = outcome?;
             self.stats.rtcp_in += 1;
             if bye {
                 self.recorder.note(Moment::PeerBye, now);
@@ -260,6 +285,7 @@ impl Call {
         let received = media.receive_rtp(datagram, self.port.as_mut(), &mut self.reporter, now)?;
         let ssrc = media.ssrc();
         self.stats.rtp_in += 1;
+        self.heard(now);
         if self.stats.milestones.first_rtp_in.is_none() {
             self.stats.milestones.first_rtp_in = Some(now);
             self.recorder.note(Moment::FirstRtpIn, now);
@@ -275,6 +301,39 @@ impl Call {
             self.push_event(CallEvent::Digit(digit));
         }
         Ok(())
+    }
+
+    /// An authenticated packet of the peer's media came.
+    fn heard(&mut self, now: Time) {
+        self.stats.last_media_in = Some(now);
+        if self.ingress.alive(now) {
+            self.media_back(now);
+        }
+    }
+
+    fn media_back(&mut self, now: Time) {
+        self.recorder.note(Moment::MediaBack, now);
+        self.push_event(CallEvent::MediaBack);
+    }
+
+    /// Asks both watchdogs.
+    fn watch(&mut self, now: Time) {
+        if let Some(action) = self.egress.bark(now) {
+            self.stats.no_egress += 1;
+            self.recorder.note(Moment::NoEgress, now);
+            self.push_event(CallEvent::NoEgress);
+            if action == WatchdogAction::End {
+                return self.close(EndReason::NoEgress, now);
+            }
+        }
+        if let Some(action) = self.ingress.bark(now) {
+            self.stats.no_ingress += 1;
+            self.recorder.note(Moment::NoIngress, now);
+            self.push_event(CallEvent::NoIngress);
+            if action == WatchdogAction::End {
+                self.close(EndReason::NoIngress, now);
+            }
+        }
     }
 
     /// Takes the time: retransmissions, consent, play-out, reports.
@@ -294,9 +353,16 @@ impl Call {
         if let Some(far) = self.port.far_mut().filter(|far| far.poll_timeout().is_some_and(|at| at <= now)) {
             far.handle_timeout(now);
         }
-        if self.state != State::Ready {
-            return;
+        if self.state == State::Ready {
+            self.turn_media(scratch, now);
         }
+        if self.state != State::Closed {
+            self.watch(now);
+        }
+    }
+
+    /// Play-out, frames and reports that are due.
+    fn turn_media(&mut self, scratch: &mut Scratch, now: Time) {
         if self.port.forwards() {
             if let Some(clock) = self.clock.as_mut().filter(|_| self.gate_open) {
                 let owed = self.forwarding.take_due(clock, now);
@@ -307,6 +373,11 @@ impl Call {
             }
         } else if let (Some(clock), Some(media)) = (&mut self.clock, &mut self.media) {
             let due = clock.take(now);
+            if due.skipped > 0 {
+                // The process stood still. That nothing left meanwhile, and nothing was read, is no quiet of the line.
+                self.egress.expect(now);
+                self.ingress.expect(now);
+            }
             for _ in 0..due.frames {
                 media.play(self.port.as_mut(), scratch, now);
             }
@@ -348,6 +419,10 @@ impl Call {
                 self.frames_due -= 1;
                 let sent = media.send_frame(self.port.as_mut(), &mut self.source, &mut self.digits, scratch, &mut self.stats, out);
                 let Ok(sent) = sent else { continue };
+                self.stats.last_rtp_out = Some(now);
+                if self.egress.alive(now) {
+                    self.media_back(now);
+                }
                 if sent.finished {
                     self.push_event(CallEvent::PortFinished);
                 }
@@ -365,17 +440,17 @@ impl Call {
             }
             if core::mem::take(&mut self.report_due) {
                 let since_frame = self.clock.map_or(Span::ZERO, |clock| clock.since_frame(now));
-                let ticks = since_frame.scale(u64::from(RTP_CLOCK_HZ), 1_000_000_000).as_nanos() as u32;
                 let ntp = self.config.ntp(now);
-                let len = self.reporter.write_report(&self.source, ntp, ticks, &mut self.rng, out, now);
+                let len = self.reporter.write_report(&self.source, ntp, ticks(since_frame), &mut self.rng, out, now);
                 if let Ok(len) = media.protect_rtcp(out, len) {
                     self.stats.rtcp_out += 1;
                     return Some((len, path));
                 }
             }
             if core::mem::take(&mut self.bye_due) {
+                let since_frame = self.clock.map_or(Span::ZERO, |clock| clock.since_frame(now));
                 let ntp = self.config.ntp(now);
-                let len = self.reporter.write_bye(&self.source, ntp, out, now);
+                let len = self.reporter.write_bye(&self.source, ntp, ticks(since_frame), out, now);
                 if let Ok(len) = media.protect_rtcp(out, len) {
                     self.stats.rtcp_out += 1;
                     return Some((len, path));
@@ -460,7 +535,8 @@ impl Call {
         let far = self.port.far().and_then(|far| far.poll_timeout());
         let report = self.reporter.poll_timeout().filter(|_| self.gate_open);
         let dtls = self.dtls.as_ref().and_then(Dtls::poll_timeout);
-        [self.ice.poll_timeout(), dtls, self.tls_release_at, clock, report, far].into_iter().flatten().min()
+        let (egress, ingress) = (self.egress.deadline(), self.ingress.deadline());
+        [self.ice.poll_timeout(), dtls, self.tls_release_at, clock, report, far, egress, ingress].into_iter().flatten().min()
     }
 
     /// Opens the egress gate: `accept` answered 200. Before media is ready the wish is kept and the gate opens with the keys.
@@ -476,6 +552,9 @@ impl Call {
         self.clock = Some(FrameClock::start_at(now));
         self.forwarding.begin();
         self.reporter.start(now);
+        //= meta#R-39  from here on packets are owed, ours as well as theirs
+        self.egress.expect(now);
+        self.ingress.expect(now);
         self.stats.milestones.gate_opened = Some(now);
         self.recorder.note(Moment::GateOpened, now);
         self.push_event(CallEvent::GateOpened);
@@ -485,7 +564,7 @@ impl Call {
     pub fn attach(&mut self, port: Box<dyn MediaPort>, now: Time) -> Box<dyn MediaPort> {
         self.recorder.note(Moment::PortAttached, now);
         if let Some(media) = &mut self.media {
-            media.port_exchanged();
+            media.port_exchanged(port.as_ref());
         }
         self.forwarding.begin();
         core::mem::replace(&mut self.port, port)
@@ -564,6 +643,7 @@ impl Call {
         let mut stats = self.stats.clone();
         stats.remote = self.reporter.stats();
         stats.jitter = self.media.as_ref().map(|m| m.jitter_stats()).unwrap_or_default();
+        (stats.encoder_bitrate_bps, stats.expected_loss_percent) = self.media.as_ref().map(|m| m.encoder_target()).unwrap_or_default();
         stats.ice_rtt = self.ice.rtt();
         stats.ice = *self.ice.stats();
         stats.dtls = self.dtls.as_ref().map(Dtls::stats).unwrap_or_default();
@@ -614,7 +694,7 @@ impl Call {
     fn keys_ready(&mut self, keying: &Keying, now: Time) {
         let Some(remote) = &self.remote else { return };
         //= rfc5764#section-5.1.1  no SRTP before the handshake is complete
-        self.media = Some(Box::new(Media::new(keying, remote.media, self.config.jitter, self.config.complexity)));
+        self.media = Some(Box::new(Media::new(keying, remote.media, self.config.jitter, self.config.complexity, self.port.as_ref())));
         self.state = State::Ready;
         self.clock = Some(FrameClock::start_at(now + Span::from_millis(FRAME_MS)));
         let grace = if self.dtls_role == DtlsRole::Client { TLS_GRACE_CLIENT } else { TLS_GRACE_SERVER };
@@ -662,6 +742,11 @@ impl Call {
             self.events.push_back(event);
         }
     }
+}
+
+/// A span in units of the RTP clock.
+fn ticks(span: Span) -> u32 {
+    span.scale(u64::from(RTP_CLOCK_HZ), 1_000_000_000).as_nanos() as u32
 }
 
 /// Who sends the ClientHello, from both `a=setup` values (D20, `whatsapp-calling.md` 4.3).

@@ -34,6 +34,12 @@ pub enum CallEvent {
     Digit(Digit),
     /// The last digit of ours that was queued has left, its end repeated.
     DigitsSent,
+    /// No packet of ours left for the time of [`Watchdogs::egress`](super::Watchdogs): `NO_EGRESS_20S`.
+    NoEgress,
+    /// Nothing came from the peer for the time of [`Watchdogs::ingress`](super::Watchdogs): `NO_INGRESS_30S`. The path may be well: consent watches it.
+    NoIngress,
+    /// A quiet that was told is over: packets leave, or come, again.
+    MediaBack,
     /// The attached port has nothing more to say (a played file is over).
     PortFinished,
     /// The call is over. Nothing follows.
@@ -80,6 +86,10 @@ pub enum Moment {
     Digit,
     DigitsQueued { count: u8 },
     DigitsSent,
+    EncoderTuned { bitrate_bps: u32, loss_percent: u8 },
+    NoEgress,
+    NoIngress,
+    MediaBack,
     TlsReleased,
     Ended { reason: EndReason },
 }

@@ -3,6 +3,7 @@
 //! Decides: what reaches the port at a tick, and what bytes a frame of ours becomes. Given: authenticated-or-not datagrams and frames. Refuses: to know how the
 //! keys were made, when a frame is due, and where packets go.
 
+use super::adapt::Adaption;
 use super::forward::Arrived;
 use super::params::MediaParams;
 use super::port::{FrameBuffer, Incoming, MediaPort, Outgoing};
@@ -18,7 +19,7 @@ use crate::keying::Keying;
 use crate::limits::{RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::{Reporter, RtpSource};
 use crate::srtp;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wire::rtp::{RtpHeader, RtpView};
 
 /// Payload type of telephone-event that is listened to even when it was not negotiated (M14).
@@ -45,13 +46,21 @@ pub(super) struct Media {
     pub(super) tx: srtp::Sender,
     rx: srtp::Receiver,
     pub(super) params: MediaParams,
+    adaption: Adaption,
+    #[cfg(feature = "opus")]
     complexity: u8,
     jitter: JitterBuffer,
     digits: DigitReceiver,
     #[cfg(feature = "opus")]
     decoder: Option<Decoder>,
     #[cfg(feature = "opus")]
-    encoder: Option<(EncoderSettings, Encoder)>,
+    encoder: Option<Encoder>,
+    /// Last sample that went into the encoder; zero after anything but PCM.
+    #[cfg(feature = "opus")]
+    last_sample: i16,
+    /// The next PCM frame is of another port: it begins where the last one ended.
+    #[cfg(feature = "opus")]
+    is_splice_due: bool,
     /// Decoded audio of a packet of more than 20 ms that is not yet played.
     backlog: Vec<i16>,
     ssrc: Option<u32>,
@@ -80,11 +89,15 @@ pub(super) struct Sent {
 }
 
 impl Media {
-    pub(super) fn new(keying: &Keying, params: MediaParams, jitter: JitterConfig, complexity: u8) -> Self {
-        Self {
+    pub(super) fn new(keying: &Keying, params: MediaParams, jitter: JitterConfig, complexity: u8, port: &dyn MediaPort) -> Self {
+        #[cfg(not(feature = "opus"))]
+        let _ = complexity;
+        let mut media = Self {
             tx: srtp::Sender::from_keying(keying),
             rx: srtp::Receiver::from_keying(keying),
             params,
+            adaption: Adaption::new(&params),
+            #[cfg(feature = "opus")]
             complexity,
             jitter: JitterBuffer::new(jitter),
             digits: DigitReceiver::default(),
@@ -92,10 +105,41 @@ impl Media {
             decoder: None,
             #[cfg(feature = "opus")]
             encoder: None,
+            #[cfg(feature = "opus")]
+            last_sample: 0,
+            #[cfg(feature = "opus")]
+            is_splice_due: false,
             backlog: Vec::new(),
             ssrc: None,
             port_finished: false,
+        };
+        media.prepare(port);
+        media
+    }
+
+    /// Makes what this port will need, so that nothing is made while packets pass.
+    fn prepare(&mut self, port: &dyn MediaPort) {
+        #[cfg(feature = "opus")]
+        {
+            self.fit_decoder(port.wants_pcm());
+            if let Some(rate) = port.speaks_pcm() {
+                self.fit_encoder(rate);
+            }
         }
+        #[cfg(not(feature = "opus"))]
+        let _ = port;
+    }
+
+    /// Takes a report about our stream: fraction lost of 256, and the round-trip time. Gives bit rate and expected loss when they change.
+    pub(super) fn reported(&mut self, fraction_lost: u8, rtt: Option<Span>) -> Option<(u32, u8)> {
+        let before = self.encoder_target();
+        self.adaption.report(fraction_lost, rtt);
+        Some(self.encoder_target()).filter(|after| *after != before)
+    }
+
+    /// Bit rate and expected loss, in bits per second and percent.
+    pub(super) fn encoder_target(&self) -> (u32, u8) {
+        (self.adaption.bitrate_bps(), self.adaption.loss_percent())
     }
 
     pub(super) fn jitter_stats(&self) -> JitterStats {
@@ -108,9 +152,14 @@ impl Media {
     }
 
     /// A new port speaks: it may finish again.
-    pub(super) fn port_exchanged(&mut self) {
+    pub(super) fn port_exchanged(&mut self, port: &dyn MediaPort) {
         self.port_finished = false;
         self.backlog.clear();
+        #[cfg(feature = "opus")]
+        {
+            self.is_splice_due = true;
+        }
+        self.prepare(port);
     }
 
     /// Opens an SRTP packet and sorts it. Nothing of the call changes before the tag holds (R7).
@@ -241,8 +290,12 @@ impl Media {
     fn fit_decoder(&mut self, wanted: Option<SampleRate>) {
         if self.decoder.as_ref().map(Decoder::rate) != wanted {
             // Once per exchange of ports, not per packet. A library that refuses leaves the port with silence.
-            self.decoder = wanted.and_then(|rate| Decoder::new(rate).ok());
+            match (&mut self.decoder, wanted) {
+                (Some(decoder), Some(rate)) if decoder.renew(rate) => {}
+                _ => self.decoder = wanted.and_then(|rate| Decoder::new(rate).ok()),
+            }
             self.backlog.clear();
+            self.backlog.reserve(wanted.map_or(0, |_| DECODE_SAMPLES_MAX));
         }
     }
 
@@ -275,7 +328,10 @@ impl Media {
         }
         let mut len = match said {
             #[cfg(feature = "opus")]
-            Outgoing::Pcm(rate) => self.encode(rate, &scratch.frame.pcm[..rate.frame_samples()], payload),
+            Outgoing::Pcm(rate) => self.encode(rate, &mut scratch.frame.pcm[..rate.frame_samples()], payload),
+            // Speech that breaks off inside a wave would click: one more frame brings it down.
+            #[cfg(feature = "opus")]
+            Outgoing::Silence | Outgoing::Finished if self.last_sample != 0 => self.fade_out(&mut scratch.frame.pcm, payload),
             Outgoing::Opus(len) if len <= payload.len() && len <= scratch.frame.opus.len() => {
                 payload[..len].copy_from_slice(&scratch.frame.opus[..len]);
                 len
@@ -289,6 +345,10 @@ impl Media {
             stats.silence_out += 1;
         }
 
+        #[cfg(feature = "opus")]
+        if !matches!(said, Outgoing::Pcm(_)) {
+            self.last_sample = 0;
+        }
         let header = source.audio(self.params.opus_payload_type);
         port.sent(&payload[..len], header.timestamp);
         let len = self.stamp(source, &header, len, stats, out)?;
@@ -314,25 +374,83 @@ impl Media {
     }
 
     #[cfg(feature = "opus")]
-    fn encode(&mut self, rate: SampleRate, samples: &[i16], out: &mut [u8]) -> usize {
-        let settings = EncoderSettings {
+    fn settings(&self, rate: SampleRate) -> EncoderSettings {
+        EncoderSettings {
             rate,
             application: Application::Voip,
-            bitrate_bps: self.params.bitrate_bps_max,
+            bitrate_bps: self.adaption.bitrate_bps(),
             complexity: self.complexity,
             fec: self.params.fec,
-            loss_percent: if self.params.fec { 5 } else { 0 },
+            loss_percent: self.adaption.loss_percent(),
+            cbr: self.params.cbr,
             playback_rate_hz_max: self.params.playback_rate_hz_max,
-        };
-        if self.encoder.as_ref().is_none_or(|(at, _)| at.rate != rate) {
-            // Once per change of source rate, not per packet. A library that refuses leaves silence.
-            self.encoder = Encoder::new(&settings).ok().map(|encoder| (settings, encoder));
         }
-        self.encoder.as_mut().map_or(0, |(_, encoder)| encoder.encode(samples, out))
+    }
+
+    /// Has an encoder for this rate. Allocates at most once in a call, and not even then while packets pass if the port said its rate beforehand.
+    #[cfg(feature = "opus")]
+    fn fit_encoder(&mut self, rate: SampleRate) {
+        let settings = self.settings(rate);
+        match &mut self.encoder {
+            Some(encoder) if encoder.settings().rate == rate => encoder.retune(&settings),
+            Some(encoder) if encoder.renew(&settings) => {}
+            // A library that refuses leaves silence.
+            _ => self.encoder = Encoder::new(&settings).ok(),
+        }
+    }
+
+    #[cfg(feature = "opus")]
+    fn encode(&mut self, rate: SampleRate, samples: &mut [i16], out: &mut [u8]) -> usize {
+        self.fit_encoder(rate);
+        if core::mem::take(&mut self.is_splice_due) {
+            splice(self.last_sample, samples);
+        }
+        self.last_sample = samples.last().copied().unwrap_or(0);
+        self.encoder.as_mut().map_or(0, |encoder| encoder.encode(samples, out))
+    }
+
+    /// One frame that falls from the last sample to nothing.
+    #[cfg(feature = "opus")]
+    fn fade_out(&mut self, samples: &mut [i16; FRAME_SAMPLES_MAX], out: &mut [u8]) -> usize {
+        let Some(encoder) = &mut self.encoder else { return 0 };
+        let samples = &mut samples[..encoder.settings().rate.frame_samples()];
+        samples.fill(0);
+        splice(self.last_sample, samples);
+        encoder.encode(samples, out)
     }
 
     /// Protects the compound in `out[..len]`.
     pub(super) fn protect_rtcp(&mut self, out: &mut [u8], len: usize) -> Result<usize, DropReason> {
         self.tx.protect_rtcp(out, len)
+    }
+}
+
+/// Lets `samples` begin where `last` ended: the step between them fades within the first quarter of the frame, 5 ms.
+#[cfg(feature = "opus")]
+fn splice(last: i16, samples: &mut [i16]) {
+    let Some(&first) = samples.first() else { return };
+    let (step, len) = (i32::from(last) - i32::from(first), samples.len() as i32 / 4);
+    for (left, sample) in (1..=len).rev().zip(samples) {
+        let moved = i32::from(*sample) + step * left / len;
+        *sample = moved.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+    }
+}
+
+#[cfg(all(test, feature = "opus"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_splice_begins_where_the_last_frame_ended_and_leaves_the_rest_alone() {
+        let tone: Vec<i16> = (0..320).map(|i| ((f64::from(i) * 0.17 + 2.0).sin() * 20_000.0) as i16).collect();
+        for last in [-32_768, -20_000, 0, 123, 32_767] {
+            let mut samples = tone.clone();
+            splice(last, &mut samples);
+            assert_eq!(samples[0], last);
+            assert_eq!(samples[80..], tone[80..]);
+            let step = samples.windows(2).map(|w| (i32::from(w[1]) - i32::from(w[0])).abs()).max().unwrap();
+            assert!(step < 4_500, "a step of {step} from {last}");
+        }
+        splice(5, &mut []);
     }
 }

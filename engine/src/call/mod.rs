@@ -1,5 +1,6 @@
 //! The sans-IO hub of a call: the only place where ICE, DTLS, SRTP, RTP, jitter buffer, codec and DTMF meet.
 
+mod adapt;
 #[allow(clippy::module_inception, reason = "the hub type has the name of its room")]
 mod call;
 mod event;
@@ -11,6 +12,7 @@ mod params;
 mod port;
 mod recorder;
 mod stats;
+mod watchdog;
 
 pub use call::{Call, CallConfig};
 pub use event::{CallEvent, Ended, Moment, Recorded};
@@ -20,3 +22,4 @@ pub use media::Scratch;
 pub use params::{LocalParams, MediaParams, RemoteParams, SetupRole};
 pub use port::{FrameBuffer, Incoming, MediaPort, Outgoing};
 pub use stats::{CallStats, Milestones};
+pub use watchdog::{Watchdog, WatchdogAction, Watchdogs};

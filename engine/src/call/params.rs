@@ -65,6 +65,8 @@ pub struct MediaParams {
     pub playback_rate_hz_max: u32,
     /// Whether in-band FEC is of use to it.
     pub fec: bool,
+    /// Whether it wants packets of one size (`cbr=1`).
+    pub cbr: bool,
     /// Whether it would take DTX. We never use it towards Meta (`whatsapp-calling.md` 5.5).
     pub dtx: bool,
 }
@@ -78,6 +80,7 @@ impl Default for MediaParams {
             bitrate_bps_max: 20_000,
             playback_rate_hz_max: 16_000,
             fec: true,
+            cbr: false,
             dtx: false,
         }
     }

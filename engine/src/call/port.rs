@@ -68,6 +68,11 @@ pub trait MediaPort: Send {
         false
     }
 
+    /// Rate of the PCM that `outgoing` will give, if it will: the encoder is then made with the call, not at the first frame.
+    fn speaks_pcm(&self) -> Option<SampleRate> {
+        None
+    }
+
     /// Takes what came in.
     fn incoming(&mut self, frame: Incoming<'_>);
 

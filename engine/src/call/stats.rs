@@ -63,6 +63,18 @@ pub struct CallStats {
     pub digits_out: u64,
     /// Of the RTP packets sent, telephone-event packets.
     pub events_out: u64,
+    /// When our last RTP packet left.
+    pub last_rtp_out: Option<Time>,
+    /// When the last authenticated RTP or RTCP packet of the peer came.
+    pub last_media_in: Option<Time>,
+    /// Times that no packet of ours left for longer than the watchdog allows.
+    pub no_egress: u32,
+    /// Times that nothing came from the peer for longer than the watchdog allows.
+    pub no_ingress: u32,
+    /// Bit rate the encoder is set to, in bits per second: within the peer's `maxaveragebitrate`, less while its reports say congestion.
+    pub encoder_bitrate_bps: u32,
+    /// Loss that the encoder prepares for, in percent, after the peer's reports.
+    pub expected_loss_percent: u8,
     /// Reception and the peer's reports.
     pub remote: RemoteStats,
     /// Jitter buffer.

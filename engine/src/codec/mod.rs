@@ -5,15 +5,11 @@ pub mod l16;
 #[cfg(feature = "opus")]
 mod opus;
 pub mod plc;
-#[cfg(feature = "opus")]
-mod pool;
 pub mod silence;
 pub mod toc;
 
 #[cfg(feature = "opus")]
 pub use opus::{Application, Decoder, Encoder, EncoderSettings};
-#[cfg(feature = "opus")]
-pub use pool::{CodecPool, Lent};
 
 /// Sample rates Opus itself runs at; no resampler is needed between them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

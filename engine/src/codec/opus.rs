@@ -38,6 +38,8 @@ pub struct EncoderSettings {
     pub fec: bool,
     /// Expected loss in percent, 0 to 100.
     pub loss_percent: u8,
+    /// Constant bit rate: every packet of one size, as the peer's `cbr=1` asks.
+    pub cbr: bool,
     /// Highest audio bandwidth, as the peer's `maxplaybackrate` in Hz.
     pub playback_rate_hz_max: u32,
 }
@@ -52,6 +54,7 @@ impl EncoderSettings {
             complexity: 5,
             fec: true,
             loss_percent: 10,
+            cbr: false,
             playback_rate_hz_max: 16_000,
         }
     }
@@ -146,7 +149,7 @@ impl Encoder {
     ///
     /// OPUS_RESET_STATE is not enough: after it libopus 1.6.1 was seen to choose another bandwidth than a new encoder did, so that the first
     /// frames of a call would depend on the call before it.
-    pub(super) fn renew(&mut self, settings: &EncoderSettings) -> bool {
+    pub(crate) fn renew(&mut self, settings: &EncoderSettings) -> bool {
         // JUSTIFICATION: a new encoder costs an allocation of 32 KiB, initialising one does not.
         // SAFETY: `state` is alive and was allocated by `opus_encoder_create` for one channel. Its size depends on the number of channels
         // and on the restricted applications, of which we use none; not on the rate.
@@ -164,7 +167,8 @@ impl Encoder {
             && self.set(sys::OPUS_SET_SIGNAL_REQUEST, settings.application.signal())
             //= rfc7587#section-3.1.2  no more than the peer asked for
             // Constrained VBR keeps a packet within the peer's maxaveragebitrate over a second or so.
-            && self.set(sys::OPUS_SET_VBR_REQUEST, 1)
+            //= rfc7587#section-6.1:cbr  packets of one size where the peer wants them
+            && self.set(sys::OPUS_SET_VBR_REQUEST, c_int::from(!settings.cbr))
             && self.set(sys::OPUS_SET_VBR_CONSTRAINT_REQUEST, 1)
             // DTX leaves gaps of 400 ms in front of a relay that counts media, and saves no CPU.
             && self.set(sys::OPUS_SET_DTX_REQUEST, 0)
@@ -260,7 +264,7 @@ impl Decoder {
     }
 
     /// Makes a used decoder as good as new, for any rate; false if libopus refused.
-    pub(super) fn renew(&mut self, rate: SampleRate) -> bool {
+    pub(crate) fn renew(&mut self, rate: SampleRate) -> bool {
         self.rate = rate;
         // JUSTIFICATION: as for `Encoder::renew`.
         // SAFETY: `state` is alive and was allocated for one channel; its size depends on the number of channels alone.

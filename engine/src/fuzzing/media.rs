@@ -151,7 +151,7 @@ pub fn fuzz_reporter(data: &[u8]) {
             }
             _ => {
                 let written = if op % 8 == 7 {
-                    let written = reporter.write_bye(&source, ntp_of(now), &mut out, now);
+                    let written = reporter.write_bye(&source, ntp_of(now), 100, &mut out, now);
                     assert_eq!(reporter.poll_timeout(), None);
                     written
                 } else {

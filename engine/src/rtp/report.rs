@@ -31,6 +31,8 @@ pub struct RemoteStats {
     pub peer_lost: i32,
     /// Jitter the peer sees, in RTP timestamp units.
     pub peer_jitter_ticks: u32,
+    /// Report blocks about our stream that came, modulo 2^32.
+    pub peer_reports: u32,
     /// Round-trip time from the peer's last report.
     pub rtt: Option<Span>,
 }
@@ -63,6 +65,7 @@ pub struct Reporter {
     peer_fraction_lost: u8,
     peer_lost: i32,
     peer_jitter_ticks: u32,
+    peer_reports: u32,
     rtt: Option<Span>,
 }
 
@@ -89,6 +92,7 @@ impl Reporter {
             peer_fraction_lost: 0,
             peer_lost: 0,
             peer_jitter_ticks: 0,
+            peer_reports: 0,
             rtt: None,
         }
     }
@@ -176,9 +180,9 @@ impl Reporter {
     /// Writes the last compound, with BYE (C10). No report is due afterwards.
     ///
     /// Same result as [`Self::write_report`]; call it once, after the last RTP packet.
-    pub fn write_bye(&mut self, source: &RtpSource, ntp: u64, out: &mut [u8], now: Time) -> usize {
+    pub fn write_bye(&mut self, source: &RtpSource, ntp: u64, ticks_since_frame: u32, out: &mut [u8], now: Time) -> usize {
         self.due = None;
-        self.write(source, ntp, 0, true, out, now)
+        self.write(source, ntp, ticks_since_frame, true, out, now)
     }
 
     /// Current figures.
@@ -193,6 +197,7 @@ impl Reporter {
             peer_fraction_lost: self.peer_fraction_lost,
             peer_lost: self.peer_lost,
             peer_jitter_ticks: self.peer_jitter_ticks,
+            peer_reports: self.peer_reports,
             rtt: self.rtt,
         }
     }
@@ -240,6 +245,7 @@ impl Reporter {
     fn take_report(&mut self, report: &Report<'_>, own_ssrc: u32, now: Time) {
         self.reporter_ssrc = Some(report.ssrc);
         for block in report.blocks().filter(|b| b.ssrc == own_ssrc) {
+            self.peer_reports = self.peer_reports.wrapping_add(1);
             self.peer_fraction_lost = block.fraction_lost;
             self.peer_lost = block.cumulative_lost;
             self.peer_jitter_ticks = block.jitter;

@@ -251,6 +251,7 @@ fn read_codecs(scope: &Scope<'_>, line: &MediaLine<'_>, warnings: &mut Vec<SdpWa
         bitrate_bps_max: 0,
         playback_rate_hz_max: RTP_CLOCK_HZ,
         fec: false,
+        cbr: false,
         dtx: false,
     };
     let mut repeat = String::new();
@@ -310,6 +311,11 @@ fn read_opus_parameter(parameter: &str, line: u32, media: &mut MediaParams, repe
         }
         "usedtx" => {
             media.dtx = number == 1;
+            return;
+        }
+        //= rfc7587#section-6.1:cbr  a wish about what we send; what we like to receive is another matter
+        "cbr" => {
+            media.cbr = number == 1;
             return;
         }
         // What the peer would like to receive says nothing about what we would.

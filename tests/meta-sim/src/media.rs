@@ -334,6 +334,7 @@ const PHONE: EncoderSettings = EncoderSettings {
     complexity: 1,
     fec: true,
     loss_percent: 5,
+    cbr: false,
     playback_rate_hz_max: 16_000,
 };
 /// SILK wideband, 20 ms, mono, one frame (RFC 6716 section 3.1); then voice activity and no LBRR copy.

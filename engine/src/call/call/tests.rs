@@ -104,6 +104,7 @@ impl Rig {
             dtls: DtlsContext::new(DtlsConfig::default(), Certificate::generate(1_795_300_000).expect("a certificate")).expect("a context"),
             jitter: JitterConfig::default(),
             complexity: 5,
+            watchdogs: Watchdogs::default(),
             ntp_origin: 0xe000_0000_0000_0000,
         };
         let now = Time::from_nanos(1_000_000_000);

@@ -341,13 +341,14 @@ fn our_bye_is_the_last_word() {
     source.count_sent(1);
     receive_run(&mut reporter, 0..5);
     let mut out = [0; REPORT_BYTES_MAX];
-    let length = reporter.write_bye(&source, NTP, &mut out, ms(100));
+    let length = reporter.write_bye(&source, NTP, 480, &mut out, ms(100));
     let written = read(&out[..length]);
     assert_eq!(written.byes, [OWN]);
-    assert!(written.sender.is_some() && written.blocks.len() == 1);
+    assert_eq!(written.sender.map(|sender| sender.rtp_timestamp), Some(480), "the instant of the report, not of the last packet");
+    assert_eq!(written.blocks.len(), 1);
     assert_eq!(written.cname.len(), 254, "cut between characters");
     assert_eq!(reporter.poll_timeout(), None);
-    assert_eq!(reporter.write_bye(&source, NTP, &mut out[..40], ms(100)), 0, "no room, no bytes");
+    assert_eq!(reporter.write_bye(&source, NTP, 480, &mut out[..40], ms(100)), 0, "no room, no bytes");
 }
 
 #[test]

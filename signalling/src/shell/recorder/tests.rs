@@ -32,6 +32,7 @@ fn tone(hz: f64, count: usize) -> Vec<Vec<u8>> {
         complexity: 5,
         fec: false,
         loss_percent: 0,
+        cbr: false,
         playback_rate_hz_max: 16_000,
     };
     let mut encoder = Encoder::new(&settings).unwrap();
