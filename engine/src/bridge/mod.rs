@@ -1,6 +1,7 @@
-//! Ready-made ends of a call's audio: echo, a played recording, a recorder's tap, rings for a host's own thread.
+//! Ready-made ends of a call's audio: echo, a played recording, a recorder's tap, a feed from a host's own thread.
 
 mod echo;
+mod feed;
 mod order;
 mod play;
 mod queue;
@@ -8,6 +9,7 @@ pub mod rtp;
 mod tap;
 
 pub use echo::{Echo, PromptEcho};
+pub use feed::{Feed, FeedConfig, FeedWriter};
 pub use play::Play;
 pub use rtp::{RtpLeg, RtpLegParams};
 pub use tap::{Tap, TapReader, Taped};

@@ -472,9 +472,18 @@ impl Call {
         {
             // Silence that was due gives way: the source has something to say.
             let opus = &scratch.frame.opus[..];
-            let (port, source, stats) = (self.port.as_mut(), &mut self.source, &mut self.stats);
-            match self.forwarding.send(forward, opus, media, port, source, clock, stats, out, now) {
+            let (port, source, digits, stats) = (self.port.as_mut(), &mut self.source, &mut self.digits, &mut self.stats);
+            let had_digits = !digits.is_done();
+            match self.forwarding.send(forward, opus, media, port, source, digits, clock, stats, out, now) {
                 Ok(len) => {
+                    self.stats.last_rtp_out = Some(now);
+                    if self.egress.alive(now) {
+                        self.media_back(now);
+                    }
+                    if had_digits && self.digits.is_done() {
+                        self.recorder.note(Moment::DigitsSent, now);
+                        self.push_event(CallEvent::DigitsSent);
+                    }
                     if self.stats.milestones.first_rtp_out.is_none() {
                         self.stats.milestones.first_rtp_out = Some(now);
                         self.recorder.note(Moment::FirstRtpOut, now);

@@ -7,6 +7,7 @@ use super::gate::FrameClock;
 use super::media::Media;
 use super::port::MediaPort;
 use super::stats::CallStats;
+use crate::dtmf::DigitSender;
 use crate::error::DropReason;
 use crate::limits::{FRAME_MS, FRAME_TICKS, RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::RtpSource;
@@ -193,6 +194,7 @@ impl Forwarding {
         media: &mut Media,
         port: &mut dyn MediaPort,
         source: &mut RtpSource,
+        digits: &mut DigitSender,
         clock: &mut FrameClock,
         stats: &mut CallStats,
         out: &mut [u8],
@@ -208,13 +210,22 @@ impl Forwarding {
                 for _ in 0..skipped {
                     source.advance_frame(false);
                 }
-                payload[..len].copy_from_slice(bytes);
-                let header = source.audio(media.params.opus_payload_type);
-                port.sent(bytes, header.timestamp);
                 self.filling = false;
                 self.count_burst(now);
                 *clock = FrameClock::start_at(now + FRAME);
-                (header, len)
+                //= rfc4733#section-2.5.1:call  a digit of ours replaces a forwarded frame as it does any other
+                let event = media.params.dtmf_payload_type.and_then(|pt| Some((pt, digits.tick(source.timestamp())?)));
+                if let Some((payload_type, event)) = event {
+                    payload[..event.payload.len()].copy_from_slice(&event.payload);
+                    stats.digits_out += u64::from(event.marker);
+                    stats.events_out += 1;
+                    (source.event(payload_type, event.marker, event.timestamp), event.payload.len())
+                } else {
+                    payload[..len].copy_from_slice(bytes);
+                    let header = source.audio(media.params.opus_payload_type);
+                    port.sent(bytes, header.timestamp);
+                    (header, len)
+                }
             }
             Forward::Event { event, marker, timestamp } => {
                 let payload_type = media.params.dtmf_payload_type.ok_or(DropReason::PayloadType)?;

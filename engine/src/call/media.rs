@@ -16,7 +16,7 @@ use crate::dtmf::{Digit, DigitReceiver, DigitSender};
 use crate::error::DropReason;
 use crate::jitter::{JitterBuffer, JitterConfig, JitterStats, Playout};
 use crate::keying::Keying;
-use crate::limits::{RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
+use crate::limits::{FRAME_TICKS, RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::{Reporter, RtpSource};
 use crate::srtp;
 use crate::time::{Span, Time};
@@ -135,6 +135,18 @@ impl Media {
         let before = self.encoder_target();
         self.adaption.report(fraction_lost, rtt);
         Some(self.encoder_target()).filter(|after| *after != before)
+    }
+
+    /// Uses the key up before anything was sent: no packet can be.
+    #[cfg(test)]
+    pub(super) fn exhaust_key(&mut self) {
+        self.tx.start_at(1 << 48, 0);
+    }
+
+    /// What the encoder is set to.
+    #[cfg(all(test, feature = "opus"))]
+    pub(super) fn encoder_settings(&self) -> Option<&EncoderSettings> {
+        self.encoder.as_ref().map(Encoder::settings)
     }
 
     /// Bit rate and expected loss, in bits per second and percent.
@@ -290,9 +302,9 @@ impl Media {
     fn fit_decoder(&mut self, wanted: Option<SampleRate>) {
         if self.decoder.as_ref().map(Decoder::rate) != wanted {
             // Once per exchange of ports, not per packet. A library that refuses leaves the port with silence.
-            match (&mut self.decoder, wanted) {
-                (Some(decoder), Some(rate)) if decoder.renew(rate) => {}
-                _ => self.decoder = wanted.and_then(|rate| Decoder::new(rate).ok()),
+            let fits = self.decoder.as_mut().zip(wanted).is_some_and(|(decoder, rate)| decoder.renew(rate));
+            if !fits {
+                self.decoder = wanted.and_then(|rate| Decoder::new(rate).ok());
             }
             self.backlog.clear();
             self.backlog.reserve(wanted.map_or(0, |_| DECODE_SAMPLES_MAX));
@@ -332,10 +344,17 @@ impl Media {
             // Speech that breaks off inside a wave would click: one more frame brings it down.
             #[cfg(feature = "opus")]
             Outgoing::Silence | Outgoing::Finished if self.last_sample != 0 => self.fade_out(&mut scratch.frame.pcm, payload),
-            Outgoing::Opus(len) if len <= payload.len() && len <= scratch.frame.opus.len() => {
-                payload[..len].copy_from_slice(&scratch.frame.opus[..len]);
-                len
-            }
+            Outgoing::Opus(len) => match scratch.frame.opus.get(..len) {
+                //= meta#R-18  one frame of 20 ms, whatever a port thinks
+                Some(packet) if len <= payload.len() && codec::toc::duration_ticks(packet) == Ok(FRAME_TICKS) => {
+                    payload[..len].copy_from_slice(packet);
+                    len
+                }
+                _ => {
+                    stats.misframed_out += 1;
+                    0
+                }
+            },
             _ => 0,
         };
         if len == 0 {
@@ -391,11 +410,17 @@ impl Media {
     #[cfg(feature = "opus")]
     fn fit_encoder(&mut self, rate: SampleRate) {
         let settings = self.settings(rate);
-        match &mut self.encoder {
-            Some(encoder) if encoder.settings().rate == rate => encoder.retune(&settings),
-            Some(encoder) if encoder.renew(&settings) => {}
+        let fits = match &mut self.encoder {
+            Some(encoder) if encoder.settings().rate == rate => {
+                encoder.retune(&settings);
+                true
+            }
+            Some(encoder) => encoder.renew(&settings),
+            None => false,
+        };
+        if !fits {
             // A library that refuses leaves silence.
-            _ => self.encoder = Encoder::new(&settings).ok(),
+            self.encoder = Encoder::new(&settings).ok();
         }
     }
 

@@ -36,7 +36,8 @@ pub enum Outgoing {
     Silence,
     /// `FrameBuffer::pcm` holds 20 ms at this rate.
     Pcm(SampleRate),
-    /// `FrameBuffer::opus[..len]` holds a 20 ms Opus packet; it is sent as it is.
+    /// `FrameBuffer::opus[..len]` holds a 20 ms Opus packet; it is sent as it is. One of another length is counted and replaced by silence: `codec::reframe`
+    /// makes it fit.
     Opus(usize),
     /// The port is done; the call sends silence from now on, drops nothing, and reports `PortFinished` once.
     Finished,

@@ -51,6 +51,8 @@ pub struct CallStats {
     pub rtp_octets_out: u64,
     /// Of the RTP packets sent, frames of silence we made because nobody had anything to say.
     pub silence_out: u64,
+    /// Of those, frames in place of an Opus packet of the port that was no 20 ms.
+    pub misframed_out: u64,
     /// Authenticated RTP packets received.
     pub rtp_in: u64,
     /// RTCP compounds sent and received.

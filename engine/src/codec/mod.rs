@@ -5,6 +5,7 @@ pub mod l16;
 #[cfg(feature = "opus")]
 mod opus;
 pub mod plc;
+pub mod reframe;
 pub mod silence;
 pub mod toc;
 

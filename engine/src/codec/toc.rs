@@ -45,6 +45,58 @@ pub fn frame_count(packet: &[u8]) -> Result<u32, DropReason> {
     checked_frame_count(packet).ok_or(DropReason::OpusMalformed)
 }
 
+/// The frames of a packet, in order, after checking R1 to R7: how many there are (1 to 48), and where, in `out`. Padding is left out.
+pub fn frames<'a>(packet: &'a [u8], out: &mut [&'a [u8]; 48]) -> Result<usize, DropReason> {
+    let count = frame_count(packet)? as usize;
+    cut(packet, count, out).ok_or(DropReason::OpusMalformed)?;
+    Ok(count)
+}
+
+/// Cuts a packet whose framing was checked.
+fn cut<'a>(packet: &'a [u8], count: usize, out: &mut [&'a [u8]; 48]) -> Option<()> {
+    let (&toc, mut body) = packet.split_first()?;
+    let mut lengths = [0; 48];
+    match toc & 3 {
+        0 => {}
+        1 => lengths[0] = body.len() / 2,
+        2 => {
+            let (first, length_bytes) = frame_length(body)?;
+            lengths[0] = first;
+            body = &body[length_bytes..];
+        }
+        _ => {
+            let (&flags, rest) = body.split_first()?;
+            body = rest;
+            if flags & 0x40 != 0 {
+                let mut padding = 0;
+                loop {
+                    let (&byte, rest) = body.split_first()?;
+                    body = rest;
+                    padding += usize::from(byte.min(254));
+                    if byte != 255 {
+                        break;
+                    }
+                }
+                body = &body[..body.len().checked_sub(padding)?];
+            }
+            if flags & 0x80 == 0 {
+                lengths.fill(body.len() / count);
+            } else {
+                for length in &mut lengths[..count - 1] {
+                    let (announced, length_bytes) = frame_length(body)?;
+                    *length = announced;
+                    body = &body[length_bytes..];
+                }
+            }
+        }
+    }
+    for (frame, &length) in out[..count - 1].iter_mut().zip(&lengths) {
+        (*frame, body) = body.split_at_checked(length)?;
+    }
+    out[count - 1] = body;
+    Some(())
+}
+
 /// Duration of one frame in 48 kHz ticks, from the TOC byte alone: 120 (2.5 ms) to 2 880 (60 ms). RFC 6716 section 3.1, Table 2.
 pub const fn frame_ticks(toc: u8) -> u32 {
     let config = toc >> 3;

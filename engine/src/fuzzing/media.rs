@@ -1,7 +1,9 @@
 //! RTP, RTCP, telephone-event and Opus framing under any bytes.
 
+use crate::codec::reframe::OpusReframer;
 use crate::codec::toc;
 use crate::dtmf::DigitReceiver;
+use crate::limits::{FRAME_TICKS, OPUS_BYTES_MAX};
 use crate::rng::SeededRng;
 use crate::rtp::{REPORT_BYTES_MAX, Reporter, RtpSource};
 use crate::time::{Span, Time};
@@ -107,6 +109,33 @@ pub fn fuzz_opus_toc(data: &[u8]) {
         }
         (Err(_), Err(_)) => {}
         (frames, ticks) => panic!("{frames:?} but {ticks:?}"),
+    }
+}
+
+/// Packets, each behind its length (two bytes): what was taken comes out as packets of 20 ms, with every byte of its frames in order.
+pub fn fuzz_opus_reframe(data: &[u8]) {
+    let mut reframer = OpusReframer::default();
+    let (mut pushed, mut popped) = (Vec::new(), Vec::new());
+    let mut out = [0; OPUS_BYTES_MAX];
+    let mut rest = data;
+    while let Some((length, tail)) = rest.split_first_chunk::<2>() {
+        let (packet, tail) = tail.split_at(usize::from(u16::from_be_bytes(*length) % 1_300).min(tail.len()));
+        rest = tail;
+        let ready = reframer.ready();
+        let mut frames = [&[][..]; 48];
+        let count = toc::frames(packet, &mut frames);
+        assert_eq!(count.is_ok(), toc::frame_count(packet).is_ok());
+        match reframer.push(packet) {
+            Ok(()) => frames[..count.expect("well formed")].iter().for_each(|frame| pushed.extend_from_slice(frame)),
+            Err(_) => assert_eq!(reframer.ready(), ready, "a refusal takes nothing"),
+        }
+        while let Some(len) = reframer.pop(&mut out) {
+            assert_eq!(toc::duration_ticks(&out[..len]), Ok(FRAME_TICKS));
+            let mut frames = [&[][..]; 48];
+            let count = toc::frames(&out[..len], &mut frames).expect("our own packet");
+            frames[..count].iter().for_each(|frame| popped.extend_from_slice(frame));
+        }
+        assert!(reframer.dropped() > 0 || pushed.starts_with(&popped));
     }
 }
 
@@ -246,6 +275,15 @@ mod tests {
     #[test]
     fn opus_bodies_hold() {
         replay(fuzz_opus_toc, &with_noise(cases("opus/framing.json")), 20_000);
+    }
+
+    #[test]
+    fn opus_reframe_bodies_hold() {
+        let packets: Vec<Vec<u8>> = cases("opus/framing.json")
+            .into_iter()
+            .map(|packet| [&(packet.len().min(1_299) as u16).to_be_bytes()[..], &packet].concat())
+            .collect();
+        replay(fuzz_opus_reframe, &with_noise(packets), 20_000);
     }
 
     #[test]

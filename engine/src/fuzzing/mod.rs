@@ -10,7 +10,7 @@ mod stun;
 pub use dtls::{fuzz_dtls_client, fuzz_dtls_gate};
 pub use ice::fuzz_ice_agent;
 pub use jitter::fuzz_jitter;
-pub use media::{fuzz_dtmf, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
+pub use media::{fuzz_dtmf, fuzz_opus_reframe, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 pub use srtp::{fuzz_srtcp_receive, fuzz_srtp_receive};
 pub use stun::fuzz_stun;
 
@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("dtmf", fuzz_dtmf),
     ("ice_agent", fuzz_ice_agent),
     ("jitter", fuzz_jitter),
+    ("opus_reframe", fuzz_opus_reframe),
     ("opus_toc", fuzz_opus_toc),
     ("reporter", fuzz_reporter),
     ("rtcp", fuzz_rtcp),
