@@ -40,6 +40,10 @@ pub struct Evidence {
     pub packets_in: Option<u64>,
     /// Milliseconds from opening to media ready.
     pub setup_ms: Option<u64>,
+    /// Milliseconds before the end at which our last media packet left.
+    pub last_out_ms: Option<u64>,
+    /// Milliseconds before the end at which the last authentic media or report came.
+    pub last_in_ms: Option<u64>,
 }
 
 impl Evidence {
@@ -52,6 +56,8 @@ impl Evidence {
             ("packets_out", text(self.packets_out)),
             ("packets_in", text(self.packets_in)),
             ("setup_ms", text(self.setup_ms)),
+            ("last_out_ms", text(self.last_out_ms)),
+            ("last_in_ms", text(self.last_in_ms)),
         ];
         members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -267,10 +273,14 @@ const fn end_row(reason: EndReason) -> (&'static str, &'static str) {
         EndReason::NoSrtpProfile => ("Meta chose none of the SRTP profiles we offered", "offer AES128_CM_SHA1_80 in srtp.profiles"),
         EndReason::DtlsFailed => ("the TLS library refused the handshake", "report it with the flight recorder of the call"),
         EndReason::PeerClosed => ("Meta closed the media connection without a terminate webhook so far", ""),
-        EndReason::NoEgress => ("we sent no media for 20 s after the start", "report it: the engine must send silence by itself"),
-        EndReason::NoIngress => {
-            ("nothing came from Meta for 30 s", "the user's network is the likely cause; check the firewall if it happens often")
-        }
+        EndReason::NoEgress => (
+            "no media of ours left for 20 s although the gate was open",
+            "report it with the flight recorder: the engine must send silence by itself",
+        ),
+        EndReason::NoIngress => (
+            "neither media nor reports came from Meta for 30 s, and the configuration ends such calls",
+            "the user's network is the likely cause; a muted user looks the same, so set the ingress watchdog to tell if such calls should go on",
+        ),
         EndReason::InternalFault => ("the engine failed", "report it with the log: this is a bug of ours"),
     }
 }
@@ -329,6 +339,17 @@ mod tests {
             assert!(verdict.sentence.len() > 10 && verdict.code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'));
             assert!(verdicts.iter().filter(|v| v.sentence == verdict.sentence).count() == 1, "{verdict}");
         }
+    }
+
+    #[test]
+    fn evidence_sharpens_quiet() {
+        let of = |packets_in| {
+            let evidence = Evidence { packets_in: Some(packets_in), last_in_ms: (packets_in > 0).then_some(30_000), ..Evidence::default() };
+            Verdict::of_end(EndReason::NoIngress, &evidence)
+        };
+        assert_eq!((of(0).code, of(7).code), ("NO_INGRESS_EVER".into(), "NO_INGRESS_30S".into()));
+        assert!(of(7).evidence.contains(&("last_in_ms", "30000".to_owned())));
+        assert_eq!(Verdict::of_end(EndReason::NoEgress, &Evidence::default()).code, "NO_EGRESS_20S");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, RemoteParams, SetupRole};
 use tipring_engine::engine::{CallId, CommandError, Engine, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
-use tipring_engine::time::Span;
+use tipring_engine::time::{Span, Time};
 use tokio::sync::{mpsc, watch};
 
 /// What the host of the daemon may ask.
@@ -373,6 +373,7 @@ fn describe(event: &Event) -> (&'static str, Option<Wacid>, Option<Arc<str>>) {
 }
 
 fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
+    let before_end = |at: Option<Time>| at.zip(stats.milestones.ended).map(|(at, ended)| ended.since(at).as_millis());
     Evidence {
         local_candidates_private: Some(local_private),
         packets_out: Some(stats.rtp_out),
@@ -380,6 +381,8 @@ fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
         setup_ms: stats.milestones.dtls_connected.map(|t| t.since(stats.milestones.opened).as_millis()),
         checks_sent: u32::try_from(stats.ice.checks_sent).ok(),
         checks_answered: u32::try_from(stats.ice.checks_answered).ok(),
+        last_out_ms: before_end(stats.last_rtp_out),
+        last_in_ms: before_end(stats.last_media_in),
     }
 }
 
