@@ -229,7 +229,7 @@ impl RtpLeg {
         let (packets, octets) = self.outbound.sent();
         let source = RtpSource::reported(self.outbound.ssrc, self.outbound.present(now), packets, octets);
         if is_bye {
-            self.reporter.write_bye(&source, ntp, out, now)
+            self.reporter.write_bye(&source, ntp, 0, out, now)
         } else {
             self.reporter.write_report(&source, ntp, 0, &mut self.rng, out, now)
         }
