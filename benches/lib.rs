@@ -83,7 +83,7 @@ impl Wire {
         let mut call = call.expect("a call");
         let offer = sdp::read_offer(&relay.offer()).expect("the simulator's own offer");
         let answer = sdp::write_answer(&offer, call.local_params(), 1);
-        let (peer, _) = judge(&answer, SdpKind::Answer);
+        let (peer, _) = judge(&answer, SdpKind::Answer, false);
         relay.set_peer(peer.expect("our own answer"), now);
         let heard = observer.step(Step::Open, || call.set_remote_params(offer.params.clone(), now));
         heard.expect("a peer we can work with");

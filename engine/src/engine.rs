@@ -329,9 +329,7 @@ impl Engine {
 
     /// Gives the call its peer: checks start. Refuses parameters that cannot work.
     pub fn set_remote(&self, call: CallId, remote: RemoteParams) -> Result<(), CommandError> {
-        if remote.fingerprints.is_empty() {
-            return Err(CommandError::Setup(SetupError::PeerIncompatible("no acceptable certificate fingerprint")));
-        }
+        remote.check().map_err(CommandError::Setup)?;
         self.post(call, Command::SetRemote(call, Box::new(remote)))
     }
 

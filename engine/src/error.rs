@@ -125,6 +125,8 @@ pub enum EndReason {
     NoSrtpProfile,
     /// The TLS library refused the handshake for another reason.
     DtlsFailed,
+    /// The peer's parameters do not fit ours: it repeats our SDES key, or names an address of a family that we do not have.
+    PeerIncompatible,
     /// An authenticated close_notify. The peer left without signalling.
     PeerClosed,
     /// We sent no media for 20 s after the start. Our side is broken.
@@ -151,6 +153,7 @@ impl EndReason {
             Self::FingerprintMismatch => "FINGERPRINT_MISMATCH",
             Self::NoSrtpProfile => "NO_SRTP_PROFILE",
             Self::DtlsFailed => "DTLS_FAILED",
+            Self::PeerIncompatible => "PEER_INCOMPATIBLE",
             Self::PeerClosed => "PEER_CLOSED",
             Self::NoEgress => "NO_EGRESS_20S",
             Self::NoIngress => "NO_INGRESS_30S",

@@ -12,6 +12,7 @@ mod tests;
 pub use reader::Fault;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
 
+use crate::sdp::KeyExchange;
 use reader::{Reader, Section, nearest};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -102,6 +103,8 @@ pub struct NumberConfig {
     pub phone_number_id: String,
     /// Bearer token for its Graph requests.
     pub access_token: Secret,
+    /// How its calls are keyed; must be what `srtp_key_exchange_protocol` says at Meta.
+    pub keying: KeyExchange,
     /// What answers.
     pub bridge: BridgeConfig,
 }
@@ -579,7 +582,20 @@ fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Op
     };
     let access_token = s.secret(r, "access_token", "name the number's token as \"env:NAME\" or \"file:PATH\"");
     let bridge = read_bridge(r, s, records);
-    Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, bridge })
+    let keying = match s.str(r, "keying") {
+        None | Some(("dtls", _)) => KeyExchange::Dtls,
+        Some(("sdes", _)) => KeyExchange::Sdes,
+        Some((_, span)) => {
+            r.fault(
+                s.path_of("keying"),
+                Some(&span),
+                "is neither \"dtls\" nor \"sdes\"",
+                "write what srtp_key_exchange_protocol of the number says at Meta; \"dtls\" is the default and the safer one",
+            );
+            KeyExchange::Dtls
+        }
+    };
+    Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, keying, bridge })
 }
 
 fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) -> BridgeConfig {

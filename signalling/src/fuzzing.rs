@@ -3,27 +3,43 @@
 use tipring_engine::call::{LocalParams, SetupRole};
 use tipring_engine::dtls::Fingerprint;
 use tipring_engine::ice::{Candidate, CandidateKind, Credentials};
+use tipring_engine::keying::SdesSecret;
+use tipring_engine::rng::SeededRng;
 
-use crate::sdp;
+use crate::sdp::{self, KeyExchange};
 
 /// Reads any bytes as a description; what is read must be answerable, and the answer must be ours to read.
 pub fn fuzz_sdp(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    for read in [sdp::read_offer(&text), sdp::read_answer(&text)] {
-        match read {
-            Err(error) => assert!(!error.to_string().is_empty()),
-            Ok(remote) => {
-                assert!(remote.warnings.len() <= 64 && remote.params.candidates.len() <= 32 && !remote.params.fingerprints.is_empty());
-                let local = local();
-                let answer = sdp::write_answer(&remote, &local, 1);
-                let back = sdp::read_answer(&answer).expect("our own answer reads");
-                assert_eq!((back.params.credentials, back.params.candidates), (local.credentials, local.candidates));
-                assert_eq!(back.params.media.opus_payload_type, remote.params.media.opus_payload_type);
-                assert_eq!(back.sections.len(), remote.sections.len());
-                assert_eq!(back.mid, remote.mid);
+    for exchange in [KeyExchange::Dtls, KeyExchange::Sdes] {
+        for read in [sdp::read_offer_as(&text, exchange), sdp::read_answer_as(&text, exchange)] {
+            match read {
+                Err(error) => assert!(!error.to_string().is_empty()),
+                Ok(remote) => answer_of(&remote, exchange),
             }
         }
     }
+}
+
+fn answer_of(remote: &sdp::RemoteSdp, exchange: KeyExchange) {
+    remote.params.check().expect("what is read can be given to the engine");
+    assert!(remote.warnings.len() <= 64 && remote.params.candidates.len() <= 32);
+    assert_eq!(remote.params.fingerprints.is_empty(), exchange == KeyExchange::Sdes);
+    let local = local();
+    let answer = sdp::write_answer(remote, &local, 1);
+    let back = match (exchange, &remote.crypto) {
+        // Our own offers have one suite and tag, so as answers only those read back; any of them reads as an offer.
+        (KeyExchange::Sdes, Some(_)) => sdp::read_offer_as(&answer, exchange),
+        _ => sdp::read_answer_as(&answer, exchange),
+    }
+    .expect("our own answer reads");
+    assert_eq!(back.crypto, remote.crypto);
+    assert_eq!(back.params.sdes, remote.crypto.map(|crypto| local.sdes.key(crypto.profile)));
+    assert_eq!(back.params.credentials, remote.params.credentials.as_ref().map(|_| local.credentials.clone()));
+    assert_eq!(back.params.candidates[0].address, local.candidates[0].address);
+    assert_eq!(back.params.media.opus_payload_type, remote.params.media.opus_payload_type);
+    assert_eq!(back.sections.len(), remote.sections.len());
+    assert_eq!(back.mid, remote.mid);
 }
 
 /// Reads any bytes as a webhook body; what is read is fed to the session machine, which must end every call once time has passed.
@@ -106,6 +122,7 @@ fn local() -> LocalParams {
         candidates: vec![Candidate { address, kind: CandidateKind::Host, priority: 2_130_706_431, foundation: "1".into(), base: None }],
         fingerprint: Fingerprint([7; 32]),
         role: SetupRole::Active,
+        sdes: SdesSecret::generate(&mut SeededRng::new(1)),
         ssrc: 1,
         cname: "a".into(),
     }

@@ -6,6 +6,7 @@
 use core::fmt;
 use std::borrow::Cow;
 
+use tipring_engine::dtls::DtlsStats;
 use tipring_engine::error::{AdmitError, EndReason, SetupError};
 
 use crate::graph::{GraphError, code};
@@ -44,6 +45,52 @@ pub struct Evidence {
     pub last_out_ms: Option<u64>,
     /// Milliseconds before the end at which the last authentic media or report came.
     pub last_in_ms: Option<u64>,
+    /// What the engine knows of the handshake; `None` where there was none.
+    pub dtls: Option<DtlsEvidence>,
+}
+
+/// The handshake of a call that ended.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DtlsEvidence {
+    /// Datagrams of the peer.
+    pub datagrams_in: u64,
+    /// Of those, datagrams that were no DTLS of its role.
+    pub datagrams_refused: u64,
+    /// Flights that we repeated.
+    pub repetitions: u32,
+    /// Times that we changed the role because the peer did not keep to its own.
+    pub role_changes: u8,
+    /// Start of the fingerprint that was announced, and of the one that was shown instead: four bytes each.
+    pub mismatch: Option<(String, String)>,
+}
+
+impl DtlsEvidence {
+    /// From the engine's figures.
+    pub fn of(stats: &DtlsStats) -> Self {
+        Self {
+            datagrams_in: stats.datagrams_in,
+            datagrams_refused: stats.datagrams_refused,
+            repetitions: stats.retransmissions,
+            role_changes: stats.role_changes,
+            mismatch: stats.mismatch.map(|m| (m.announced.prefix(), m.shown.prefix())),
+        }
+    }
+
+    fn list(&self) -> Vec<(&'static str, String)> {
+        let mut list = vec![
+            ("dtls_datagrams_in", self.datagrams_in.to_string()),
+            ("dtls_datagrams_refused", self.datagrams_refused.to_string()),
+            ("dtls_repetitions", self.repetitions.to_string()),
+        ];
+        if self.role_changes > 0 {
+            list.push(("dtls_role_changes", self.role_changes.to_string()));
+        }
+        if let Some((announced, shown)) = &self.mismatch {
+            list.push(("fingerprint_announced", announced.clone()));
+            list.push(("fingerprint_shown", shown.clone()));
+        }
+        list
+    }
 }
 
 impl Evidence {
@@ -68,6 +115,7 @@ impl Verdict {
     pub fn of_end(reason: EndReason, evidence: &Evidence) -> Self {
         let mut verdict = match reason {
             EndReason::IceTimeout => of_ice_timeout(evidence),
+            EndReason::DtlsTimeout => of_dtls_timeout(evidence),
             EndReason::NoIngress if evidence.packets_in == Some(0) => Self::fixed(
                 "NO_INGRESS_EVER",
                 "the path stood, but no media ever came from Meta",
@@ -80,6 +128,9 @@ impl Verdict {
         };
         if let EndReason::DtlsAlert(description) = reason {
             verdict.evidence.push(("alert", alert_name(description).map_or_else(|| description.to_string(), str::to_owned)));
+        }
+        if is_of_dtls(reason) {
+            verdict.evidence.extend(evidence.dtls.iter().flat_map(DtlsEvidence::list));
         }
         verdict.evidence.extend(evidence.list());
         verdict
@@ -238,6 +289,39 @@ fn of_ice_timeout(evidence: &Evidence) -> Verdict {
     }
 }
 
+/// The handshake was never finished: whether the peer was silent, unintelligible or slow tells the usual causes apart.
+fn of_dtls_timeout(evidence: &Evidence) -> Verdict {
+    match &evidence.dtls {
+        Some(DtlsEvidence { datagrams_in: 0, .. }) => Verdict::fixed(
+            "DTLS_SILENT",
+            "the path stood, but Meta's relay never answered the DTLS handshake",
+            "check that Meta took our SDP (pre_accept or accept answered 200), that a=setup of both sides differs, and that a firewall lets more than STUN pass",
+        ),
+        Some(dtls) if dtls.datagrams_in == dtls.datagrams_refused => Verdict::fixed(
+            "DTLS_UNINTELLIGIBLE",
+            "the path stood, but what Meta's relay sent was no part of the DTLS handshake that we expected",
+            "report it with the SDP's a=setup lines: both sides may wait for the other, or the relay speaks another version of DTLS",
+        ),
+        _ => {
+            let (sentence, advice) = end_row(EndReason::DtlsTimeout);
+            Verdict::fixed(EndReason::DtlsTimeout.code(), sentence, advice)
+        }
+    }
+}
+
+/// Whether the figures of the handshake say anything about this ending.
+const fn is_of_dtls(reason: EndReason) -> bool {
+    matches!(
+        reason,
+        EndReason::DtlsTimeout
+            | EndReason::DtlsAlert(_)
+            | EndReason::DtlsFailed
+            | EndReason::FingerprintMismatch
+            | EndReason::NoSrtpProfile
+            | EndReason::PeerClosed
+    )
+}
+
 /// Sentence and advice of each end reason.
 const fn end_row(reason: EndReason) -> (&'static str, &'static str) {
     match reason {
@@ -271,6 +355,10 @@ const fn end_row(reason: EndReason) -> (&'static str, &'static str) {
             "check that webhook and media belong to the same call; if they do, someone is in the middle",
         ),
         EndReason::NoSrtpProfile => ("Meta chose none of the SRTP profiles we offered", "offer AES128_CM_SHA1_80 in srtp.profiles"),
+        EndReason::PeerIncompatible => (
+            "Meta's description does not fit ours: it repeats our own SDES key, or names no address of a family that we have",
+            "report it with both descriptions; nothing was sent",
+        ),
         EndReason::DtlsFailed => ("the TLS library refused the handshake", "report it with the flight recorder of the call"),
         EndReason::PeerClosed => ("Meta closed the media connection without a terminate webhook so far", ""),
         EndReason::NoEgress => (
@@ -325,6 +413,7 @@ mod tests {
         EndReason::FingerprintMismatch,
         EndReason::NoSrtpProfile,
         EndReason::DtlsFailed,
+        EndReason::PeerIncompatible,
         EndReason::PeerClosed,
         EndReason::NoEgress,
         EndReason::NoIngress,
@@ -365,6 +454,25 @@ mod tests {
         assert_eq!(of(Some(0), Some(0), None), "ICE_NO_CHECKS");
         let alert = Verdict::of_end(EndReason::DtlsAlert(42), &Evidence { packets_out: Some(0), ..Evidence::default() });
         assert_eq!(alert.evidence, [("alert", "bad_certificate".to_owned()), ("packets_out", "0".to_owned())]);
+    }
+
+    #[test]
+    fn evidence_sharpens_the_end_of_a_handshake() {
+        let of = |reason, dtls| Verdict::of_end(reason, &Evidence { dtls: Some(dtls), ..Evidence::default() });
+        let silent = of(EndReason::DtlsTimeout, DtlsEvidence { repetitions: 12, ..DtlsEvidence::default() });
+        assert_eq!(silent.code, "DTLS_SILENT");
+        assert!(silent.evidence.contains(&("dtls_repetitions", "12".to_owned())));
+        let of_timeout = |datagrams_in, datagrams_refused| {
+            of(EndReason::DtlsTimeout, DtlsEvidence { datagrams_in, datagrams_refused, ..DtlsEvidence::default() }).code
+        };
+        assert_eq!(of_timeout(3, 3), "DTLS_UNINTELLIGIBLE");
+        assert_eq!(of_timeout(3, 1), "DTLS_TIMEOUT");
+        let mismatch = Some(("AB:CD:EF:01".to_owned(), "12:34:56:78".to_owned()));
+        let wrong = of(EndReason::FingerprintMismatch, DtlsEvidence { datagrams_in: 1, mismatch, ..DtlsEvidence::default() });
+        assert!(wrong.evidence.contains(&("fingerprint_announced", "AB:CD:EF:01".to_owned())));
+        assert!(wrong.evidence.contains(&("fingerprint_shown", "12:34:56:78".to_owned())));
+        let hung_up = of(EndReason::HangUp, DtlsEvidence::default());
+        assert!(hung_up.evidence.is_empty(), "a call that went well says nothing of its handshake");
     }
 
     #[test]

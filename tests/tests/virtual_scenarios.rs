@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use tipring_engine::call::Moment;
+use tipring_engine::error::DropReason;
 use tipring_engine::limits::FRAME_MS;
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::time::{Span, Time};
@@ -299,4 +301,85 @@ fn silent_business_still_sends() {
     passes_the_oracle(&outcome);
     let stats = outcome.ended.expect("a media call").stats;
     assert_eq!(stats.rtp_out, stats.silence_out);
+}
+
+/// A number that is set to SDES: keys stand in the SDP, there is no ICE and no DTLS, the relay sends to where our first packet came from.
+//= rfc4568#section-6.1 type=test
+//= protocols#A14 type=test
+#[test]
+fn a_number_set_to_sdes_is_served_both_ways() {
+    swarm("virtual_scenarios::a_number_set_to_sdes_is_served_both_ways", seeds(0..12), |seed| {
+        let mut plan = Plan::clean(seed).on(&LinkConfig { loss: 200, ..LinkConfig::default() });
+        plan.sdes = true;
+        if seed % 2 == 1 {
+            plan.kind = CallKind::BusinessInitiated;
+        }
+        let outcome = World::run(plan);
+        passes_the_oracle(&outcome);
+        assert_eq!(outcome.digits, "11#5");
+        assert!(outcome.user_heard.len() > 16_000 && outcome.heard.len() > 16_000);
+        let ended = outcome.ended.as_ref().expect("a media call");
+        assert_eq!(ended.stats.profile.map(|profile| profile.name()), Some("SRTP_AES128_CM_HMAC_SHA1_80"));
+        let is_stun_or_dtls = |what: &What| matches!(what, What::StunRequest { .. } | What::Dtls { .. });
+        assert!(!outcome.timeline.iter().any(|entry| is_stun_or_dtls(&entry.what)), "nothing but media");
+    });
+}
+
+/// Scenario 11: flight 4 in pieces of 256 bytes, last one first, one lost, cut at other places when it is repeated.
+//= rfc6347#section-4.2.3 type=test
+#[test]
+fn a_relay_that_cuts_and_recuts_its_flight_is_understood() {
+    swarm("virtual_scenarios::a_relay_that_cuts_and_recuts_its_flight_is_understood", seeds(0..8), |seed| {
+        let outcome = World::run(short(seed).with(Fault::FragmentedFlight));
+        passes_the_oracle(&outcome);
+        let stats = &outcome.ended.as_ref().expect("a media call").stats.dtls;
+        assert!(stats.datagrams_in >= 6 && stats.datagram_out_bytes_max <= 1_200, "{stats:?}");
+        assert_eq!(stats.datagrams_refused, 0, "{stats:?}");
+    });
+}
+
+/// The relay that said it would wait starts all the same: our own hello stays unanswered, so theirs is taken.
+#[test]
+fn a_relay_that_starts_unasked_gets_its_server() {
+    let outcome = World::run(short(1).with(Fault::StartsUnasked));
+    ends_well(&outcome);
+    let ended = outcome.ended.as_ref().expect("a media call");
+    assert_eq!(ended.stats.dtls.role_changes, 1);
+    assert!(outcome.set_up.expect("keys") < Span::from_secs(3), "{:?}", outcome.set_up);
+}
+
+/// Whatever profile the relay's only one is, the call is keyed with it.
+#[test]
+fn the_relays_only_profile_is_the_calls() {
+    for (fault, name) in [(Fault::OnlyCm80, "SRTP_AES128_CM_HMAC_SHA1_80"), (Fault::OnlyGcm256, "SRTP_AEAD_AES_256_GCM")] {
+        let outcome = World::run(short(1).with(fault));
+        passes_the_oracle(&outcome);
+        assert_eq!(outcome.ended.expect("a media call").stats.profile.map(|profile| profile.name()), Some(name));
+    }
+}
+
+/// Scenario 12, the other half: the relay's last flight is lost for most of a second, and the user already speaks.
+//= rfc5764#section-5.1.2:early type=test
+#[test]
+fn media_that_overtakes_the_end_of_the_handshake_is_kept() {
+    let mut plan = Plan::clean(3);
+    plan.kind = CallKind::BusinessInitiated;
+    plan.script.pick_up_after = Some(Span::from_millis(500));
+    let mut first = None;
+    plan.lose = Some(Box::new(move |hop| {
+        // ChangeCipherSpec and Finished of the relay, for 600 ms from the first of them.
+        let is_last_flight = !hop.to_meta && hop.bytes.first() == Some(&20);
+        is_last_flight && hop.now.since(*first.get_or_insert(hop.now)) < Span::from_millis(600)
+    }));
+    let outcome = World::run(plan);
+    ends_well(&outcome);
+    let ended = outcome.ended.as_ref().expect("a media call");
+    let kept = ended.flight_recorder.iter().find_map(|entry| match entry.what {
+        Moment::EarlyPackets { kept, dropped } => Some((kept, dropped)),
+        _ => None,
+    });
+    let (kept, dropped) = kept.expect("early media");
+    assert!(kept >= 20 && dropped == 0, "{kept} kept, {dropped} dropped");
+    assert_eq!(ended.stats.drops.of(DropReason::BeforeKeys) + ended.stats.drops.of(DropReason::Auth), 0);
+    assert!(ended.stats.rtp_in >= u64::from(kept));
 }

@@ -278,7 +278,11 @@ impl World {
             dice: SeededRng::new(seeds.u64()),
             entropy: SeededRng::new(seeds.u64()),
             meta: None,
-            sessions: Sessions::new(SessionConfig { auto_answer: true, ..SessionConfig::default() }),
+            sessions: Sessions::new(SessionConfig {
+                auto_answer: true,
+                sdes_numbers: plan.sdes.then(|| Account::default().phone_number_id.as_str().into()).into_iter().collect(),
+                ..SessionConfig::default()
+            }),
             config: engine_config(),
             tenant: None,
             inbox: VecDeque::new(),
@@ -322,6 +326,7 @@ impl World {
         let script = self.plan.script.clone();
         let mut relay = RelayConfig::new(Some(at(RELAY_V4)), Some(at(RELAY_V6)), self.plan.seed, UNIX_MS, script);
         relay.faults.clone_from(&self.plan.faults);
+        relay.sdes = self.plan.sdes;
         MetaConfig { id: format!("wacid.World{}", self.plan.seed), account: Account::default(), relay }
     }
 

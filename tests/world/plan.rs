@@ -92,6 +92,8 @@ pub struct Plan {
     pub live_by: Option<Time>,
     /// At this moment an invariant is reported as broken although none is: what the shrinker is tried on.
     pub planted: Option<Span>,
+    /// The number is set to SDES at Meta and at ours: keys in the SDP, no ICE, no DTLS.
+    pub sdes: bool,
 }
 
 impl Plan {
@@ -119,6 +121,7 @@ impl Plan {
             trouble: Trouble::default(),
             live_by: None,
             planted: None,
+            sdes: false,
         }
     }
 

@@ -16,9 +16,9 @@ use super::watchdog::{Watch, WatchdogAction, Watchdogs};
 use crate::dtls::{Dtls, DtlsContext, DtlsEvent, DtlsRole};
 use crate::dtmf::{DigitRefused, DigitSender, TONE_MS};
 use crate::error::{DropReason, EndReason, SetupError};
-use crate::ice::{Agent, Candidate, Credentials, IceConfig, IceEvent, Path};
+use crate::ice::{Agent, Candidate, Credentials, IceConfig, IceEvent, Path, is_usable_remote};
 use crate::jitter::JitterConfig;
-use crate::keying::Keying;
+use crate::keying::{Keying, SdesSecret};
 use crate::limits::{CALL_EVENTS_MAX, DATAGRAM_BYTES_MAX, EARLY_PACKETS_MAX, FRAME_MS, RTP_CLOCK_HZ};
 use crate::rng::{Entropy, SeededRng};
 use crate::rtp::{Reporter, RtpSource};
@@ -83,6 +83,8 @@ pub struct Call {
     ice: Agent,
     dtls: Option<Dtls>,
     dtls_role: DtlsRole,
+    /// Keys by SDES that wait for the path.
+    sdes: Option<Keying>,
     tls_release_at: Option<Time>,
     path: Option<Path>,
     media: Option<Box<Media>>,
@@ -129,6 +131,7 @@ impl Call {
             candidates: candidates.clone(),
             fingerprint: config.dtls.fingerprint(),
             role,
+            sdes: SdesSecret::generate(entropy),
             ssrc: source.ssrc(),
             cname,
         };
@@ -145,6 +148,7 @@ impl Call {
             state: State::Connecting,
             dtls: None,
             dtls_role: DtlsRole::Client,
+            sdes: None,
             tls_release_at: None,
             path: None,
             media: None,
@@ -191,18 +195,36 @@ impl Call {
         if self.state == State::Closed {
             return Err(SetupError::Misuse("the call is over"));
         }
-        if remote.fingerprints.is_empty() {
-            return Err(SetupError::PeerIncompatible("no acceptable certificate fingerprint: never without one (A7)"));
+        remote.check()?;
+        let sdes = remote.sdes.as_ref().map(|theirs| Keying::of_sdes(&self.local.sdes.key(theirs.profile()), theirs)).transpose()?;
+        if sdes.is_none() {
+            self.dtls_role = dtls_role(self.local.role, remote.role)?;
         }
-        self.dtls_role = dtls_role(self.local.role, remote.role)?;
-        if !self.ice.set_remote(remote.credentials.clone(), remote.lite, &remote.candidates, now) {
-            return Err(SetupError::PeerIncompatible("ICE refused the peer's parameters"));
-        }
+        let plain = match &remote.credentials {
+            Some(credentials) if self.ice.set_remote(credentials.clone(), remote.lite, &remote.candidates, now) => None,
+            Some(_) => return Err(SetupError::PeerIncompatible("ICE refused the peer's parameters")),
+            None => Some(self.plain_path(&remote)?),
+        };
+        self.sdes = sdes;
         self.stats.milestones.remote_params = Some(now);
         self.recorder.note(Moment::RemoteParams { candidates: remote.candidates.len().min(255) as u8 }, now);
         self.remote = Some(remote);
         self.drain_ice(now);
+        if let Some(path) = plain {
+            self.path_ready(path, Span::ZERO, now);
+        }
         Ok(())
+    }
+
+    /// The path to a peer without ICE: from our first base of its family to the address it named. Symmetric RTP (RFC 4961): nothing that
+    /// comes from elsewhere is ever heard, and we never follow it there.
+    fn plain_path(&self, remote: &RemoteParams) -> Result<Path, SetupError> {
+        // I11: the same policy as for candidates: only where the configuration says so, an address nobody else can be at
+        let usable = remote.candidates.first().map(|c| c.address).filter(|&at| is_usable_remote(at, self.config.ice.allow_loopback));
+        let remote = usable.ok_or(SetupError::PeerIncompatible("the peer has neither ICE nor an address that we may send to"))?;
+        let base = self.local.candidates.iter().map(|c| c.base.unwrap_or(c.address)).find(|base| base.is_ipv4() == remote.is_ipv4());
+        let local = base.ok_or(SetupError::PeerIncompatible("the peer has neither ICE nor an address of a family that we have"))?;
+        Ok(Path { local, remote })
     }
 
     /// Takes a datagram from one of the call's sockets. `datagram` is decrypted in place.
@@ -663,24 +685,34 @@ impl Call {
     fn drain_ice(&mut self, now: Time) {
         while let Some(event) = self.ice.poll_event() {
             match event {
-                IceEvent::Nominated { path, rtt } => self.start_dtls(path, rtt, now),
+                IceEvent::Nominated { path, rtt } => self.path_ready(path, rtt, now),
                 IceEvent::Failed(reason) => self.close(reason, now),
             }
         }
     }
 
-    //= meta#R-25  DTLS starts only after the success response to the nominating check (I26)
-    fn start_dtls(&mut self, path: Path, rtt: Span, now: Time) {
-        //= rfc5764#section-3  on the nominated pair
+    /// The one path of the call is known: keys are there already (SDES), or DTLS starts.
+    fn path_ready(&mut self, path: Path, rtt: Span, now: Time) {
         //= meta#R-26  once
         debug_assert!(self.path.is_none(), "a pair is nominated once (R-26)");
-        let Some(remote) = &self.remote else { return };
-        let dtls = Dtls::new(&self.config.dtls, self.dtls_role, &remote.fingerprints, rtt, now);
         self.path = Some(path);
         self.stats.milestones.ice_connected = Some(now);
         self.recorder.note(Moment::IceConnected { rtt }, now);
         self.push_event(CallEvent::IceConnected { path, rtt });
-        match dtls {
+        match self.sdes.take() {
+            Some(keying) => {
+                self.recorder.note(Moment::SdesKeyed { profile: keying.profile }, now);
+                self.keys_ready(&keying, now);
+            }
+            None => self.start_dtls(rtt, now),
+        }
+    }
+
+    //= meta#R-25  DTLS starts only after the success response to the nominating check (I26)
+    //= rfc5764#section-3  on the nominated pair
+    fn start_dtls(&mut self, rtt: Span, now: Time) {
+        let Some(remote) = &self.remote else { return };
+        match Dtls::new(&self.config.dtls, self.dtls_role, &remote.fingerprints, rtt, now) {
             Ok(dtls) => {
                 self.dtls = Some(dtls);
                 self.state = State::Handshaking;
@@ -694,7 +726,15 @@ impl Call {
     fn drain_dtls(&mut self, now: Time) {
         while let Some(event) = self.dtls.as_mut().and_then(Dtls::poll_event) {
             match event {
-                DtlsEvent::Connected(keying) => self.keys_ready(&keying, now),
+                DtlsEvent::Connected(keying) => {
+                    self.dtls_role = self.dtls.as_ref().map_or(self.dtls_role, Dtls::role);
+                    let grace = if self.dtls_role == DtlsRole::Client { TLS_GRACE_CLIENT } else { TLS_GRACE_SERVER };
+                    self.tls_release_at = Some(now + grace);
+                    self.stats.milestones.dtls_connected = Some(now);
+                    self.recorder.note(Moment::DtlsConnected { profile: keying.profile }, now);
+                    self.push_event(CallEvent::DtlsConnected { profile: keying.profile });
+                    self.keys_ready(&keying, now);
+                }
                 DtlsEvent::Failed(reason) => self.close(reason, now),
             }
         }
@@ -706,12 +746,7 @@ impl Call {
         self.media = Some(Box::new(Media::new(keying, remote.media, self.config.jitter, self.config.complexity, self.port.as_ref())));
         self.state = State::Ready;
         self.clock = Some(FrameClock::start_at(now + Span::from_millis(FRAME_MS)));
-        let grace = if self.dtls_role == DtlsRole::Client { TLS_GRACE_CLIENT } else { TLS_GRACE_SERVER };
-        self.tls_release_at = Some(now + grace);
         self.stats.profile = Some(keying.profile);
-        self.stats.milestones.dtls_connected = Some(now);
-        self.recorder.note(Moment::DtlsConnected { profile: keying.profile }, now);
-        self.push_event(CallEvent::DtlsConnected { profile: keying.profile });
         self.push_event(CallEvent::MediaReady);
         self.play_early(now);
         if self.gate_wanted {

@@ -10,14 +10,14 @@ use crate::time::{Span, Time};
 /// A lifecycle event. `Ended` comes exactly once and last.
 #[derive(Clone, PartialEq, Debug)]
 pub enum CallEvent {
-    /// ICE nominated its one pair; DTLS starts.
+    /// ICE nominated its one pair; DTLS starts. With a peer that has no ICE: its address is known, `rtt` is zero.
     IceConnected {
         /// The pair: local base and remote address.
         path: Path,
         /// Round-trip time of its checks.
         rtt: Span,
     },
-    /// The handshake is complete and the fingerprint verified.
+    /// The handshake is complete and the fingerprint verified. Not with SDES: there `MediaReady` follows the path at once.
     DtlsConnected {
         /// The negotiated SRTP profile.
         profile: Profile,
@@ -76,6 +76,7 @@ pub enum Moment {
     IceConnected { rtt: Span },
     DtlsStarted { client: bool },
     DtlsConnected { profile: Profile },
+    SdesKeyed { profile: Profile },
     EarlyPackets { kept: u8, dropped: u8 },
     GateOpened,
     FirstRtpOut,

@@ -3,7 +3,9 @@
 //! Given by: `signalling::sdp`, or a host that has its own SDP. Refuses: parsing and writing text.
 
 use crate::dtls::Fingerprint;
+use crate::error::SetupError;
 use crate::ice::{Candidate, Credentials};
+use crate::keying::{MasterKey, SdesSecret};
 
 /// The value of `a=setup` (RFC 4145 section 4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,6 +29,8 @@ pub struct LocalParams {
     pub fingerprint: Fingerprint,
     /// What we say in `a=setup`: `Active` in answers, `ActPass` in offers.
     pub role: SetupRole,
+    /// What our `a=crypto` key is cut from, should this call be keyed by SDES. A fresh one per call.
+    pub sdes: SdesSecret,
     /// The one SSRC of the call.
     pub ssrc: u32,
     /// Canonical name, random, without any trace of the host.
@@ -36,20 +40,36 @@ pub struct LocalParams {
 /// The peer's side of a call, from the SDP it sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RemoteParams {
-    /// Its ICE credentials, `==` included (M4).
-    pub credentials: Credentials,
+    /// Its ICE credentials, `==` included (M4). [`None`]: no ICE, symmetric RTP with the first of `candidates`; only together with `sdes`.
+    pub credentials: Option<Credentials>,
     /// Whether it said `a=ice-lite`.
     pub lite: bool,
-    /// Its UDP candidates of component 1.
+    /// Its UDP candidates of component 1; without ICE the one address of its `c=` and `m=` lines.
     pub candidates: Vec<Candidate>,
-    /// Acceptable SHA-256 fingerprints, at least one.
+    /// Acceptable SHA-256 fingerprints: at least one, unless `sdes` keys the call.
     pub fingerprints: Vec<Fingerprint>,
+    /// The key of its `a=crypto`. If there is one, there is no DTLS: keys are ready with the path.
+    pub sdes: Option<MasterKey>,
     /// What it said in `a=setup`.
     pub role: SetupRole,
     /// What may be sent to it.
     pub media: MediaParams,
     /// The SSRC it announced. A hint: others are not dropped (`whatsapp-calling.md` 5.5).
     pub ssrc: Option<u32>,
+}
+
+impl RemoteParams {
+    /// Whether these can key a call and find its peer at all. The error says what is missing.
+    pub fn check(&self) -> Result<(), SetupError> {
+        match (&self.sdes, &self.credentials) {
+            (None, _) if self.fingerprints.is_empty() => {
+                Err(SetupError::PeerIncompatible("no acceptable certificate fingerprint: never without one (A7)"))
+            }
+            (None, None) => Err(SetupError::PeerIncompatible("no ICE credentials: DTLS runs on a path that ICE has proven")),
+            (Some(_), None) if self.candidates.is_empty() => Err(SetupError::PeerIncompatible("the peer has neither ICE nor an address")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Payload types and the peer's wishes for our Opus (RFC 7587 section 6.1, O3).

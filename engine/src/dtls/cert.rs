@@ -32,6 +32,12 @@ impl Fingerprint {
     pub fn of_der(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
+
+    /// Its first four bytes as `AB:CD:EF:01`: enough to compare by eye with an SDP, too little to be mistaken for the whole.
+    pub fn prefix(&self) -> String {
+        let [a, b, c, d, ..] = self.0;
+        format!("{a:02X}:{b:02X}:{c:02X}:{d:02X}")
+    }
 }
 
 impl PartialEq for Fingerprint {

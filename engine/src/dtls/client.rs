@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use openssl::ssl::SslContext;
 
-use super::gate::Gate;
+use super::gate::{Gate, PeerHello};
 use super::openssl::{self as library, ALERT_HANDSHAKE_FAILURE, RETRANSMISSIONS_PER_FLIGHT_MAX, Session, Step};
 use super::{Certificate, Fingerprint};
 use crate::error::{DropReason, EndReason, SetupError};
@@ -119,6 +119,19 @@ pub struct DtlsStats {
     pub retransmissions: u32,
     /// The first fatal alert that came unauthenticated during the handshake: evidence, not proof (D14).
     pub noted_alert: Option<u8>,
+    /// What was announced and what was shown instead, if the handshake ended over it.
+    pub mismatch: Option<Mismatch>,
+    /// How often the role was changed because the peer did not keep to its own (`whatsapp-calling.md` 4.3): 0, 1 or 2.
+    pub role_changes: u8,
+}
+
+/// Two fingerprints that should have been one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mismatch {
+    /// The first that the SDP announced.
+    pub announced: Fingerprint,
+    /// That of the certificate in the handshake.
+    pub shown: Fingerprint,
 }
 
 /// One connection. `Send`, not `Sync`.
@@ -127,6 +140,8 @@ pub struct DtlsStats {
 pub struct Dtls {
     shared: Arc<Shared>,
     session: Option<Session>,
+    role: DtlsRole,
+    peer: Box<[Fingerprint]>,
     gate: Gate,
     state: State,
     events: VecDeque<DtlsEvent>,
@@ -164,6 +179,8 @@ impl Dtls {
         let mut dtls = Self {
             shared: context.0.clone(),
             session: Some(session),
+            role,
+            peer: peer.into(),
             gate: Gate::new(role),
             state: State::Handshake(schedule),
             events: VecDeque::with_capacity(2),
@@ -220,6 +237,19 @@ impl Dtls {
             session.feed(&record);
             return self.step(now);
         }
+        let (role, repetitions) = (self.role, schedule.repetitions);
+        if repetitions >= FALLBACK_AFTER_REPETITIONS
+            && role == DtlsRole::Client
+            && self.stats.role_changes == 0
+            && let Some(hello) = self.gate.take_peer_hello()
+        {
+            // Both sides started. Ours was not answered, theirs is at hand: be the server after all.
+            return self.change_role(Some(&hello), now);
+        }
+        if repetitions >= RETURN_AFTER_REPETITIONS && role == DtlsRole::Server && self.stats.role_changes == 1 {
+            // The hello led nowhere, so it may have been forged: what the descriptions said is tried again, for good.
+            return self.change_role(None, now);
+        }
         if schedule.repetitions == SHRINK_AFTER_REPETITIONS {
             //= rfc6347#section-4.1.1.1  after repeated silence try smaller datagrams
             session.shrink_mtu(MTU_BYTES_FALLBACK);
@@ -230,6 +260,23 @@ impl Dtls {
         //= rfc6347#section-4.2.4.1  the pause doubles with each repetition
         schedule.pause = schedule.pause.times(2).min(self.shared.config.retransmit_max.max(schedule.first));
         schedule.next = (schedule.repetitions < RETRANSMISSIONS_PER_FLIGHT_MAX).then(|| now + schedule.pause);
+    }
+
+    /// Starts over: as server of this hello, or as client.
+    fn change_role(&mut self, hello: Option<&PeerHello>, now: Time) {
+        let role = if hello.is_some() { DtlsRole::Server } else { DtlsRole::Client };
+        let Ok(session) = Session::new(&self.shared.library, role, &self.peer, self.shared.config.mtu_bytes) else {
+            return self.fail(EndReason::InternalFault);
+        };
+        let first = self.session.insert(session);
+        let (gate, record) = hello.map_or_else(|| (Gate::new(role), Vec::new()), Gate::answering);
+        if !record.is_empty() {
+            first.feed(&record);
+        }
+        self.gate = gate.with_notes_of(&self.gate);
+        self.role = role;
+        self.stats.role_changes += 1;
+        self.step(now);
     }
 
     /// Writes the next datagram to send into `out` and returns its length. `out` should hold `limits::SEND_BYTES_MAX`; a datagram that
@@ -288,6 +335,11 @@ impl Dtls {
         }
     }
 
+    /// The role as it is now: that of `new`, unless the peer did not keep to its own.
+    pub fn role(&self) -> DtlsRole {
+        self.role
+    }
+
     /// Whether the handshake is complete and verified, and the connection not over.
     pub fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected)
@@ -329,7 +381,10 @@ impl Dtls {
             // It came behind the peer's Finished: the keys never get used, the connection is over.
             (_, Step::PeerClosed) => self.fail(EndReason::PeerClosed),
             (_, Step::Alert(description)) => self.fail(EndReason::DtlsAlert(description)),
-            (_, Step::WrongFingerprint) => self.fail(EndReason::FingerprintMismatch),
+            (_, Step::WrongFingerprint(shown)) => {
+                self.stats.mismatch = Some(Mismatch { announced: self.peer[0], shown });
+                self.fail(EndReason::FingerprintMismatch);
+            }
             (_, Step::WrongProfile) => self.fail(EndReason::NoSrtpProfile),
             // The keys are out and media flows; a peer that repeats itself endlessly ends nothing (G3).
             (State::Connected, Step::Exhausted) => self.session = None,
@@ -372,6 +427,11 @@ impl Dtls {
     pub(super) fn send_fatal(&mut self, description: u8) {
         self.session.as_mut().expect("a live connection").send_fatal(description);
     }
+
+    /// Sends application data, as a peer might.
+    pub(super) fn write(&mut self, data: &[u8]) {
+        self.session.as_mut().expect("a live connection").write(data);
+    }
 }
 
 const MTU_BYTES_MIN: usize = 300;
@@ -379,4 +439,8 @@ const MTU_BYTES_MIN: usize = 300;
 const MTU_BYTES_FALLBACK: usize = 548;
 /// Three repetitions unanswered: the fourth goes in smaller datagrams (D11).
 const SHRINK_AFTER_REPETITIONS: u32 = 3;
+/// Two repetitions unanswered, six round trips at least: a peer that meant to answer our hello would have.
+const FALLBACK_AFTER_REPETITIONS: u32 = 2;
+/// Four repetitions of our ServerHello unanswered: whoever sent that hello does not go on.
+const RETURN_AFTER_REPETITIONS: u32 = 4;
 const RETRANSMIT_FIRST_MIN: Span = Span::from_millis(10);

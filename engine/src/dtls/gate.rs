@@ -8,7 +8,8 @@
 //! - takes only handshake messages that the peer's role may send, at the one or two places of the flight where they may stand;
 //! - reassembles fragments itself, apart for each claimed total length, so a forged fragment spoils nothing but its own copy;
 //! - holds a HelloVerifyRequest back until the retransmission timer, because a ServerHello that comes meanwhile proves it forged;
-//! - numbers epoch-0 records afresh, so a forged high number cannot close the library's replay window on the genuine ones.
+//! - numbers epoch-0 records afresh, so a forged high number cannot close the library's replay window on the genuine ones;
+//! - keeps a ClientHello of a peer that should have answered ours: it is the one thing to go on with should no answer ever come.
 
 use super::client::DtlsRole;
 use crate::error::{DropReason, EndReason};
@@ -24,6 +25,13 @@ pub(crate) struct Gate {
     early: Vec<u8>,
     noted_alert: Option<u8>,
     noted_hello: Option<EndReason>,
+    peer_hello: Option<PeerHello>,
+}
+
+/// A ClientHello that came although we are the client (`whatsapp-calling.md` 4.3).
+pub(crate) struct PeerHello {
+    version: [u8; 2],
+    body: Vec<u8>,
 }
 
 impl Gate {
@@ -43,7 +51,25 @@ impl Gate {
             early: Vec::new(),
             noted_alert: None,
             noted_hello: None,
+            peer_hello: None,
         }
+    }
+
+    /// A gate for a connection in which we answer this hello as server, and the record of it that goes in first.
+    pub(crate) fn answering(hello: &PeerHello) -> (Self, Vec<u8>) {
+        let (mut gate, mut record) = (Self { is_hello_seen: true, ..Self::new(DtlsRole::Server) }, Vec::new());
+        gate.emit_message(hello.version, CLIENT_HELLO, 0, &hello.body, &mut record);
+        (gate, record)
+    }
+
+    /// The same with what `other` noted: evidence outlives a change of roles.
+    pub(crate) fn with_notes_of(self, other: &Self) -> Self {
+        Self { noted_alert: other.noted_alert, noted_hello: other.noted_hello, ..self }
+    }
+
+    /// The hello of a peer that should have answered ours, unless it did answer meanwhile.
+    pub(crate) fn take_peer_hello(&mut self) -> Option<PeerHello> {
+        self.peer_hello.take().filter(|_| !self.is_hello_seen && !self.is_cookie_sent)
     }
 
     /// The first fatal alert that came in clear, its description as on the wire. Evidence, not proof (D14).
@@ -118,12 +144,14 @@ impl Gate {
         self.assemblies = Vec::new();
         self.early = Vec::new();
         self.held_retry = None;
+        self.peer_hello = None;
     }
 
     /// Bytes kept for messages that are not whole yet.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn held_bytes(&self) -> usize {
-        self.assemblies.iter().map(|a| a.body.len() + a.is_here.len()).sum()
+        let kept = self.peer_hello.as_ref().map_or(0, |hello| hello.body.len());
+        kept + self.assemblies.iter().map(|a| a.body.len() + a.is_here.len()).sum::<usize>()
     }
 
     fn admit_handshake(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
@@ -151,7 +179,10 @@ impl Gate {
     /// A full handshake without tickets and OCSP has one place for each (RFC 5246 section 7.3); a HelloVerifyRequest moves them by one.
     fn is_expected(&self, kind: u8, seq: u16) -> bool {
         let place = match self.peer {
+            // What follows the hello answers our flight, so it cannot have overtaken it; the library would end everything over it.
+            DtlsRole::Client if seq > 0 && !self.is_hello_seen => return false,
             DtlsRole::Client => seq,
+            DtlsRole::Server if kind == CLIENT_HELLO => return seq == 0 && self.peer_hello.is_none() && !self.is_hello_seen,
             DtlsRole::Server if kind == HELLO_VERIFY_REQUEST => return seq == 0 && !self.is_cookie_sent && !self.is_hello_seen,
             DtlsRole::Server => seq.wrapping_sub(u16::from(self.is_cookie_sent)),
         };
@@ -181,9 +212,19 @@ impl Gate {
                 }
                 return;
             }
-            SERVER_HELLO => self.is_hello_seen = true,
+            SERVER_HELLO => {
+                self.is_hello_seen = true;
+                self.peer_hello = None;
+            }
+            CLIENT_HELLO if self.peer == DtlsRole::Server => {
+                let is_good = matches!(ClientHello::parse(body), Some(ClientHello { has_our_cipher: true, has_use_srtp: true }));
+                if is_good && body.len() <= PEER_HELLO_BYTES_MAX {
+                    self.peer_hello = Some(PeerHello { version, body: body.to_vec() });
+                }
+                return;
+            }
             CLIENT_HELLO => match ClientHello::parse(body) {
-                Some(ClientHello { has_our_cipher: true, has_use_srtp: true }) => {}
+                Some(ClientHello { has_our_cipher: true, has_use_srtp: true }) => self.is_hello_seen = true,
                 // The library would end everything over it; the genuine one may still come.
                 Some(hello) => {
                     self.noted_hello = Some(if hello.has_our_cipher { EndReason::NoSrtpProfile } else { EndReason::DtlsFailed });
@@ -405,6 +446,8 @@ const MESSAGE_BYTES_MAX: usize = 16_000;
 const ASSEMBLIES_MAX: usize = 8;
 /// Two messages of the largest size.
 const ASSEMBLY_BYTES_MAX: usize = 32_000;
+/// Browsers send 200 bytes, 1,400 with a post-quantum key share.
+const PEER_HELLO_BYTES_MAX: usize = 4_096;
 /// A Finished has 61 bytes in AES-GCM.
 const EARLY_BYTES_MAX: usize = 128;
 

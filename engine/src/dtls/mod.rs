@@ -12,7 +12,7 @@ mod openssl;
 mod tests;
 
 pub use cert::{Certificate, Fingerprint};
-pub use client::{Dtls, DtlsConfig, DtlsContext, DtlsEvent, DtlsRole, DtlsStats};
+pub use client::{Dtls, DtlsConfig, DtlsContext, DtlsEvent, DtlsRole, DtlsStats, Mismatch};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use gate::Gate;

@@ -14,7 +14,6 @@ use openssl::ssl::{
     ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslStream, SslVersion,
 };
 use openssl_sys as ffi;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use super::cert::{Certificate, Fingerprint};
@@ -43,8 +42,8 @@ pub(super) enum Step {
     PeerClosed,
     /// An authenticated fatal alert came.
     Alert(u8),
-    /// The peer's certificate is not the announced one; an alert is on its way out.
-    WrongFingerprint,
+    /// The peer's certificate is not the announced one but this; an alert is on its way out.
+    WrongFingerprint(Fingerprint),
     /// The peer's choice of SRTP profile breaks RFC 5764 section 4.1.1.
     WrongProfile,
     /// The library has answered as many repeated flights as it will.
@@ -85,7 +84,7 @@ impl Session {
             }
             self.is_complete = true;
         }
-        // Application data has no meaning here (RFC 5764 section 4.1): read so that records behind it are seen, then forgotten.
+        //= rfc5764#section-4.1  application data has no meaning here: read so that records behind it are seen, then forgotten
         let mut unwanted = [0u8; 512];
         for _ in 0..READS_MAX {
             match self.stream.ssl_read(&mut unwanted) {
@@ -150,6 +149,13 @@ impl Session {
         // SAFETY: the pointer is the live SSL owned by `stream`.
         unsafe { ffi::SSL_send_fatal_alert(self.stream.ssl().as_ptr(), description) };
         drop(ErrorStack::get());
+    }
+
+    /// Sends application data, as a peer that mistakes this for a tunnel would.
+    #[cfg(test)]
+    pub(super) fn write(&mut self, data: &[u8]) {
+        let _ambient = Ambient::enter(self.clock_s, self.accept);
+        let _ = self.stream.ssl_write(data);
     }
 
     /// Queues a close_notify, if the handshake is complete.
@@ -265,7 +271,7 @@ impl Acceptable {
 
 thread_local! {
     /// What the callbacks of the library call under way on this thread may know. AWS-LC passes no SSL to its clock callback.
-    static AMBIENT: Cell<(i64, Acceptable, bool)> = const { Cell::new((CLOCK_ORIGIN_S, Acceptable::NONE, false)) };
+    static AMBIENT: Cell<(i64, Acceptable, Option<Fingerprint>)> = const { Cell::new((CLOCK_ORIGIN_S, Acceptable::NONE, None)) };
 }
 
 /// Sets the callbacks' knowledge for one call into the library, and empties the thread's error queue before and after (D29).
@@ -273,7 +279,7 @@ struct Ambient;
 
 impl Ambient {
     fn enter(clock_s: i64, accept: Acceptable) -> Self {
-        AMBIENT.set((clock_s, accept, false));
+        AMBIENT.set((clock_s, accept, None));
         drop(ErrorStack::get());
         Self
     }
@@ -281,7 +287,7 @@ impl Ambient {
 
 impl Drop for Ambient {
     fn drop(&mut self) {
-        AMBIENT.set((CLOCK_ORIGIN_S, Acceptable::NONE, false));
+        AMBIENT.set((CLOCK_ORIGIN_S, Acceptable::NONE, None));
         drop(ErrorStack::get());
     }
 }
@@ -299,20 +305,21 @@ unsafe extern "C" fn verify_leaf(ssl: *mut ffi::SSL, out_alert: *mut u8) -> ffi:
     // JUSTIFICATION: a C callback that reads the certificate as the library holds it, without parsing it a second time.
     // SAFETY: `ssl` is live during the callback; the list and its first entry are checked for null and stay unchanged during it, so the
     // slice is valid.
-    let is_right = unsafe {
+    let shown = unsafe {
         let list = ffi::SSL_get0_peer_certificates(ssl);
         let leaf = if list.is_null() { core::ptr::null_mut() } else { ffi::OPENSSL_sk_value(list.cast(), 0) };
         let leaf = leaf.cast::<ffi::CRYPTO_BUFFER>();
-        !leaf.is_null() && {
-            let der = core::slice::from_raw_parts(ffi::CRYPTO_BUFFER_data(leaf), ffi::CRYPTO_BUFFER_len(leaf));
-            //= rfc5764#section-5.1.1:fingerprint  compared in mid-handshake, before there is a key
-            accept.holds(&Fingerprint(Sha256::digest(der).into()))
+        match leaf.is_null() {
+            true => None,
+            false => Some(core::slice::from_raw_parts(ffi::CRYPTO_BUFFER_data(leaf), ffi::CRYPTO_BUFFER_len(leaf))),
         }
+        .map(Fingerprint::of_der)
     };
-    if is_right {
+    //= rfc5764#section-5.1.1:fingerprint  compared in mid-handshake, before there is a key
+    if shown.is_some_and(|shown| accept.holds(&shown)) {
         return ffi::ssl_verify_result_t_ssl_verify_ok;
     }
-    AMBIENT.set((clock_s, accept, true));
+    AMBIENT.set((clock_s, accept, shown.or(Some(Fingerprint([0; 32])))));
     // JUSTIFICATION: the callback's only way to choose the alert.
     // SAFETY: the library passes a valid, exclusive pointer for the length of the call.
     unsafe { *out_alert = ALERT_BAD_CERTIFICATE };
@@ -324,14 +331,17 @@ fn verdict(error: &openssl::ssl::Error) -> Step {
     match error.code() {
         ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => return Step::Pending,
         ErrorCode::ZERO_RETURN => return Step::PeerClosed,
-        _ if AMBIENT.get().2 => return Step::WrongFingerprint,
         _ => {}
+    }
+    if let Some(shown) = AMBIENT.get().2 {
+        return Step::WrongFingerprint(shown);
     }
     let reasons = error.ssl_error().map(|stack| stack.errors()).unwrap_or_default();
     for reason in reasons.iter().map(|e| e.reason_code()) {
         match reason {
             // The library numbers the alerts it received from here on, one reason each.
             1_000..=1_255 => return Step::Alert((reason - 1_000) as u8),
+            //= rfc5764#section-4.1.3  two profiles, a strange one, an MKI: no media
             ffi::SSL_R_BAD_SRTP_PROTECTION_PROFILE_LIST | ffi::SSL_R_BAD_SRTP_MKI_VALUE => return Step::WrongProfile,
             ffi::SSL_R_READ_TIMEOUT_EXPIRED => return Step::Exhausted,
             _ => {}

@@ -10,7 +10,7 @@ use super::slab::{Key, Slab};
 use super::wheel::Wheel;
 use crate::call::{Call, CallEvent, CallStats, Ended, MediaPort, Scratch};
 use crate::engine::CallId;
-use crate::error::EndReason;
+use crate::error::{EndReason, SetupError};
 use crate::ice::Path;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::net::{Epoll, MediaSocket, Ports};
@@ -164,9 +164,12 @@ impl Shard {
             match command {
                 Command::Open(new) => self.open(*new, now),
                 Command::SetRemote(id, remote) => self.command(id, now, |call| {
-                    if call.set_remote_params(*remote, now).is_err() {
-                        // The engine checked the parameters before it posted them; a refusal here is a race with the end of the call.
-                        call.close(EndReason::InternalFault, now);
+                    match call.set_remote_params(*remote, now) {
+                        Ok(()) => {}
+                        // The engine checked what it could see; what does not fit our own side (a mirrored key) shows only here.
+                        Err(SetupError::PeerIncompatible(_)) => call.close(EndReason::PeerIncompatible, now),
+                        // A race with the end of the call.
+                        Err(_) => call.close(EndReason::InternalFault, now),
                     }
                 }),
                 Command::OpenGate(id) => self.command(id, now, |call| call.open_gate(now)),

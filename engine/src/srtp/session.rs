@@ -108,6 +108,12 @@ impl Sender {
         self.rtp_last = rtp_index.checked_sub(1);
         self.rtcp_next = rtcp_index;
     }
+
+    /// Hook for tests: as if all packets that the key may protect but these had been sent. Returns how many it could protect until now.
+    #[cfg(test)]
+    pub(super) fn wear_out(&mut self, packets_left: u64) -> u64 {
+        core::mem::replace(&mut self.rtp_left, packets_left)
+    }
 }
 
 impl fmt::Debug for Sender {

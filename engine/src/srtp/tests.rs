@@ -386,6 +386,130 @@ fn sizes_are_what_the_documentation_says() {
     assert!(sizes[0] <= 96 && sizes[1] <= 1_024 && sizes[2] <= 512 && sizes[3] <= 1_024, "{sizes:?}");
 }
 
+//= rfc5764#section-4.1.2:lifetime type=test
+#[test]
+fn r15_a_key_protects_so_many_packets_and_then_none() {
+    for (profile, life) in PROFILES.into_iter().zip([1 << 31, 1 << 31, 1 << 48, 1 << 48]) {
+        let (mut sender, mut receiver) = pair(profile, Path::Best);
+        assert_eq!(sender.wear_out(3), life, "{}", profile.name());
+        let wires: Vec<_> = (0..3).map(|i| protect(&mut sender, &rtp(1, 10 + 2 * i, b"x")).expect("one of the last")).collect();
+        for _ in 0..2 {
+            assert_eq!(protect(&mut sender, &rtp(1, 99, b"x")), Err(DropReason::KeyExhausted));
+        }
+        assert!(wires.iter().all(|wire| unprotect(&mut receiver, wire).is_ok()), "gaps count as nothing, packets do");
+        protect_rtcp(&mut sender, &rtcp(1, b"goodbye")).expect("reports have their own count");
+    }
+}
+
+#[test]
+fn r6_a_late_packet_steps_back_over_a_roll_over_but_never_before_the_start() {
+    for profile in PROFILES {
+        let (mut sender, mut receiver) = pair(profile, Path::Best);
+        sender.start_at(65_534, 0);
+        let wires: Vec<_> = (65_534..65_540).map(|i| protect(&mut sender, &rtp(1, i, b"x")).expect("protect")).collect();
+        receiver.sources().pretend(1, 65_533);
+        for at in [5, 0, 1, 4] {
+            assert!(unprotect(&mut receiver, &wires[at]).is_ok(), "{at}");
+        }
+        let (mut early, mut fresh) = pair(profile, Path::Best);
+        early.start_at(5, 0);
+        let first = protect(&mut early, &rtp(2, 5, b"x")).expect("protect");
+        unprotect(&mut fresh, &first).expect("the first");
+        let mut before = first.clone();
+        before[2..4].copy_from_slice(&0xfff0u16.to_be_bytes());
+        assert_eq!(unprotect(&mut fresh, &before), Err(DropReason::Replay), "there is no cycle before the first");
+    }
+}
+
+#[test]
+fn r12_a_first_srtcp_index_of_0_or_1_is_taken() {
+    for first in [0, 1] {
+        let (mut sender, mut receiver) = pair(Profile::Aes128CmSha1_80, Path::Best);
+        sender.start_at(0, first);
+        for _ in 0..3 {
+            let wire = protect_rtcp(&mut sender, &rtcp(1, b"report")).expect("protect");
+            assert_eq!(unprotect_rtcp(&mut receiver, &wire), Ok(rtcp(1, b"report")));
+        }
+    }
+}
+
+//= rfc3711#section-3.4:unencrypted type=test
+#[test]
+fn r13_srtcp_that_says_it_is_plain_is_refused() {
+    for profile in PROFILES {
+        let (mut sender, mut receiver) = pair(profile, Path::Best);
+        let mut wire = protect_rtcp(&mut sender, &rtcp(1, b"report")).expect("protect");
+        // The word with E stands behind the tag in GCM, and before 10 bytes of tag else.
+        let word = wire.len() - if profile.rtp_tag_bytes() == 16 { 4 } else { 14 };
+        assert_eq!(wire[word] & 0x80, 0x80);
+        wire[word] &= 0x7f;
+        assert_eq!(unprotect_rtcp(&mut receiver, &wire), Err(DropReason::NotEncrypted));
+    }
+}
+
+#[test]
+fn r14_lengths_are_judged_before_anything_is_read() {
+    for profile in PROFILES {
+        let (_, mut receiver) = pair(profile, Path::Best);
+        for len in 0..12 + profile.rtp_tag_bytes() {
+            let mut short = vec![0x80; len];
+            assert!(matches!(receiver.unprotect_rtp(&mut short), Err(DropReason::Truncated)), "{len}");
+        }
+        for len in 0..8 + 4 + 10 {
+            let mut short = vec![0x80; len];
+            assert!(matches!(receiver.unprotect_rtcp(&mut short), Err(DropReason::Truncated | DropReason::NotEncrypted)), "{len}");
+        }
+        // 15 CSRCs, or an extension of 65,535 words, that are not there.
+        for first in [0x8f, 0x90] {
+            let mut lying = rtp(1, 1, &[0xff; 40]);
+            lying[0] = first;
+            let known = receiver.sources().clone();
+            assert!(receiver.unprotect_rtp(&mut lying).is_err());
+            assert_eq!(*receiver.sources(), known);
+        }
+    }
+}
+
+#[test]
+fn r16_an_mki_or_any_byte_too_many_is_no_packet() {
+    for profile in PROFILES {
+        let (mut sender, mut receiver) = pair(profile, Path::Best);
+        let wire = protect(&mut sender, &rtp(1, 1, b"payload")).expect("protect");
+        for mki_bytes in 1..=8 {
+            let tag = wire.len() - profile.rtp_tag_bytes();
+            let before_tag = [&wire[..tag], &vec![0; mki_bytes], &wire[tag..]].concat();
+            let behind = [&wire[..], &vec![0; mki_bytes]].concat();
+            for odd in [before_tag, behind] {
+                assert_eq!(unprotect(&mut receiver, &odd), Err(DropReason::Auth), "{mki_bytes}");
+            }
+        }
+        assert_eq!(unprotect(&mut receiver, &wire), Ok(rtp(1, 1, b"payload")), "and the packet itself is still new");
+    }
+}
+
+#[test]
+fn r17_failures_end_nothing_whatever_their_number() {
+    let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, Path::Best);
+    let wire = protect(&mut sender, &rtp(1, 1, b"payload")).expect("protect");
+    for number in 0..20_000u32 {
+        let mut forged = wire.clone();
+        forged[12..16].copy_from_slice(&(number + 1).to_be_bytes());
+        forged[2..4].copy_from_slice(&(number as u16).to_be_bytes());
+        assert_eq!(unprotect(&mut receiver, &forged), Err(DropReason::Auth));
+    }
+    assert_eq!(unprotect(&mut receiver, &wire), Ok(rtp(1, 1, b"payload")));
+}
+
+#[test]
+fn r19_no_key_is_shown() {
+    let (sender, receiver) = pair(Profile::AeadAes256Gcm, Path::Best);
+    let shown = format!("{sender:?} {receiver:?}");
+    assert!(shown.contains("AeadAes256Gcm") && shown.len() < 200, "{shown}");
+    for secret in [format!("{:?}", &KEY[..4]), format!("{:?}", &SALT[..4])] {
+        assert!(!shown.contains(secret.trim_matches(['[', ']'])), "{shown}");
+    }
+}
+
 /// An RTP packet with CSRCs, an extension and any payload length.
 fn any_rtp() -> impl Strategy<Value = Vec<u8>> {
     let words = |most| prop::collection::vec(any::<[u8; 4]>(), 0..=most);

@@ -54,6 +54,14 @@ fn a_minimal_file_has_sensible_defaults() {
 }
 
 #[test]
+fn a_number_says_how_its_calls_are_keyed() {
+    let keying = |extra: &str| Config::from_toml(&format!("{MINIMAL}{extra}"), &Table).unwrap().numbers[0].keying;
+    assert_eq!(keying(""), KeyExchange::Dtls);
+    assert_eq!(keying("keying = \"dtls\"\n"), KeyExchange::Dtls);
+    assert_eq!(keying("keying = \"sdes\"\n"), KeyExchange::Sdes);
+}
+
+#[test]
 fn direct_mode_alone_is_enough() {
     let config = Config::from_toml("[direct]\ntoken = \"env:SET\"\n", &Table).unwrap();
     let direct = config.direct.unwrap();
@@ -70,6 +78,7 @@ fn every_fault_names_its_place_and_its_fix() {
         (with("\n[engine]\nadress = []\n"), "engine.adress", "unknown key", "did you mean `addresses`?"),
         (with("\n[engine]\ncompexity = 3\n"), "engine.compexity", "unknown key", "did you mean `complexity`?"),
         (with("\n[graph]\nzzz = 3\n"), "graph.zzz", "unknown key", "valid here: base_url, version"),
+        (with("\nkeying = \"sdse\"\n"), "number[0].keying", "neither \"dtls\" nor \"sdes\"", "srtp_key_exchange_protocol"),
         (with("\nbrige = {}\n"), "number[0].brige", "unknown key", "did you mean `bridge`?"),
         (with("\nbridge = { kind = \"ehco\" }\n"), "number[0].bridge.kind", "not a kind", "did you mean \"echo\"?"),
         (with("\nbridge = { kind = \"play\" }\n"), "number[0].bridge.wav", "missing", "name the WAV file"),

@@ -94,7 +94,7 @@ pub(super) fn write(out: &mut String, candidate: &Candidate) {
 }
 
 /// Whether a host can be at this address at all.
-fn is_somewhere(address: IpAddr) -> bool {
+pub(super) fn is_somewhere(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
         IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.to_ipv4_mapped().is_some()),

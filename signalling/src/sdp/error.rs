@@ -59,8 +59,26 @@ pub enum SdpErrorKind {
     ClearMedia,
     /// A transport protocol that is none of ours.
     Protocol,
-    /// `a=crypto` and no fingerprint: keys by SDES.
+    /// `a=crypto` and no fingerprint, but the number keys by DTLS.
     Sdes,
+    /// No `a=crypto`, but the number keys by SDES.
+    NoCrypto,
+    /// More than one `a=crypto` in an answer.
+    SeveralCrypto,
+    /// An `a=crypto` that is not `tag suite inline:key`.
+    CryptoLine,
+    /// A suite that we do not have.
+    CryptoSuite,
+    /// A key that is not base64 of the suite's length.
+    CryptoKey,
+    /// An MKI, or several keys in one line.
+    CryptoMki,
+    /// A lifetime shorter than a call or longer than a key may last.
+    CryptoLifetime,
+    /// A session parameter that switches protection off, or that must be understood and is not.
+    CryptoParameter,
+    /// The answer names another suite or tag than our offer.
+    CryptoAnswer,
     /// No `a=fingerprint`.
     NoFingerprint,
     /// Fingerprints, but none is SHA-256.
@@ -73,6 +91,8 @@ pub enum SdpErrorKind {
     Credentials,
     /// `a=setup` is `holdconn` or no role at all.
     Setup,
+    /// Neither ICE nor a `c=` line with an IP address that somebody can be at.
+    Address,
     /// No `a=rtcp-mux`.
     NoRtcpMux,
     /// No `opus/48000/2`.
@@ -98,6 +118,16 @@ impl SdpErrorKind {
         Self::ClearMedia,
         Self::Protocol,
         Self::Sdes,
+        Self::NoCrypto,
+        Self::SeveralCrypto,
+        Self::CryptoLine,
+        Self::CryptoSuite,
+        Self::CryptoKey,
+        Self::CryptoMki,
+        Self::CryptoLifetime,
+        Self::CryptoParameter,
+        Self::CryptoAnswer,
+        Self::Address,
         Self::NoFingerprint,
         Self::FingerprintHash,
         Self::FingerprintValue,
@@ -124,7 +154,17 @@ impl SdpErrorKind {
             Self::SeveralAudio => "m=audio",
             Self::ClearMedia => "m=audio",
             Self::Protocol => "m=audio",
-            Self::Sdes => "a=crypto",
+            Self::Sdes
+            | Self::NoCrypto
+            | Self::SeveralCrypto
+            | Self::CryptoLine
+            | Self::CryptoSuite
+            | Self::CryptoKey
+            | Self::CryptoMki
+            | Self::CryptoLifetime
+            | Self::CryptoParameter
+            | Self::CryptoAnswer => "a=crypto",
+            Self::Address => "c=",
             Self::NoFingerprint => "a=fingerprint",
             Self::FingerprintHash => "a=fingerprint",
             Self::FingerprintValue => "a=fingerprint",
@@ -152,7 +192,17 @@ impl SdpErrorKind {
             Self::SeveralAudio => "a second audio section is in use",
             Self::ClearMedia => "RTP/AVP means media in clear, which is never accepted",
             Self::Protocol => "the transport protocol is not one of RTP/SAVP(F) or UDP/TLS/RTP/SAVP(F)",
-            Self::Sdes => "it carries SDES keys and no fingerprint, but this end speaks DTLS-SRTP",
+            Self::Sdes => "it carries SDES keys and no fingerprint, but this number is configured for DTLS",
+            Self::NoCrypto => "it carries no SDES key, but this number is configured for SDES",
+            Self::SeveralCrypto => "the answer carries more than one SDES key",
+            Self::CryptoLine => "the key line is not `tag suite inline:key`",
+            Self::CryptoSuite => "none of the SRTP suites is one of ours",
+            Self::CryptoKey => "the key is not base64 of the suite's length",
+            Self::CryptoMki => "the key has an MKI, or there are several in one line",
+            Self::CryptoLifetime => "the key's lifetime is shorter than a call may be, or is no lifetime",
+            Self::CryptoParameter => "a session parameter switches protection off or is unknown",
+            Self::CryptoAnswer => "the answer names another suite or tag than our offer did",
+            Self::Address => "there is neither ICE nor a c= line with an IP address that somebody can be at",
             Self::NoFingerprint => "it has no fingerprint, so the DTLS certificate could not be proven",
             Self::FingerprintHash => "none of the fingerprints is sha-256",
             Self::FingerprintValue => "the sha-256 fingerprint is not 32 hex bytes joined by colons",
@@ -180,7 +230,17 @@ impl SdpErrorKind {
             Self::SeveralAudio => "offer one m=audio only: WhatsApp calls carry one stream",
             Self::ClearMedia => "use UDP/TLS/RTP/SAVPF",
             Self::Protocol => "use UDP/TLS/RTP/SAVPF",
-            Self::Sdes => "set srtp_key_exchange_protocol of the number to DTLS",
+            Self::Sdes => "set srtp_key_exchange_protocol of the number to DTLS at Meta, or keying = \"sdes\" of the number here",
+            Self::NoCrypto => "set srtp_key_exchange_protocol of the number to SDES at Meta, or keying = \"dtls\" of the number here",
+            Self::SeveralCrypto => "answer with one a=crypto",
+            Self::CryptoLine => "check that the line was not cut",
+            Self::CryptoSuite => "offer AES_CM_128_HMAC_SHA1_80",
+            Self::CryptoKey => "check that the line was neither cut nor decoded: `=`, `+` and `/` belong to it",
+            Self::CryptoMki => "send one key without |MKI:length",
+            Self::CryptoLifetime => "leave the lifetime out, or say 2^31",
+            Self::CryptoParameter => "leave session parameters out",
+            Self::CryptoAnswer => "repeat tag and suite of the offer",
+            Self::Address => "put an IPv4 address into c=, and the port into m=",
             Self::NoFingerprint => "add one a=fingerprint:sha-256; a number set to SDES must be set to DTLS",
             Self::FingerprintHash => "add one a=fingerprint:sha-256",
             Self::FingerprintValue => "check that the line was not cut",

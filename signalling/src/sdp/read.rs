@@ -1,15 +1,17 @@
 //! From text to a typed description: the tolerance list 4.9 and the refusals 4.8 and A7.
 
 use core::fmt::Write as _;
+use core::net::{IpAddr, SocketAddr};
 
 use tipring_engine::call::{MediaParams, RemoteParams, SetupRole};
 use tipring_engine::dtls::Fingerprint;
 use tipring_engine::ice::{Candidate, Credentials};
+use tipring_engine::keying::MasterKey;
 
 use super::candidate;
 use super::error::{SdpError, SdpErrorKind, SdpWarning, SdpWarningKind};
 use super::lines::{self, Layout, Line, is_token, warn};
-use super::{RemoteSdp, Section};
+use super::{Crypto, KeyExchange, RemoteSdp, Section, crypto};
 
 /// Whether the text opens the exchange or ends it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(super) enum Kind {
 }
 
 /// Reads a description of one audio stream.
-pub(super) fn read(text: &str, kind: Kind) -> Result<RemoteSdp, SdpError> {
+pub(super) fn read(text: &str, kind: Kind, exchange: KeyExchange) -> Result<RemoteSdp, SdpError> {
     let mut warnings = Vec::new();
     let layout = lines::cut(text, &mut warnings)?;
     let media_lines = layout.sections.iter().map(|lines| MediaLine::parse(&lines[0])).collect::<Result<Vec<_>, _>>()?;
@@ -28,10 +30,20 @@ pub(super) fn read(text: &str, kind: Kind) -> Result<RemoteSdp, SdpError> {
     let scope = Scope { session: &layout.session, media: &layout.sections[audio_index] };
     let media_line = &media_lines[audio_index];
 
-    let fingerprints = read_fingerprints(&scope, &mut warnings)?;
+    // What keys the call is read before the transport token is judged: the token alone decides nothing (4.4).
+    let (fingerprints, keys) = match exchange {
+        KeyExchange::Dtls => (read_fingerprints(&scope, &mut warnings)?, None),
+        KeyExchange::Sdes => (Vec::new(), Some(read_crypto(&scope, kind)?)),
+    };
     check_protocol(media_line)?;
-    let credentials = read_credentials(&scope)?;
-    let role = read_role(&scope, kind, &mut warnings)?;
+    let credentials = match exchange {
+        KeyExchange::Sdes if scope.media_first("ice-ufrag").is_none() => None,
+        _ => Some(read_credentials(&scope)?),
+    };
+    let role = match exchange {
+        KeyExchange::Dtls => read_role(&scope, kind, &mut warnings)?,
+        KeyExchange::Sdes => SetupRole::ActPass,
+    };
     if scope.media_first("rtcp-mux").is_none() {
         return Err(SdpError::missing(SdpErrorKind::NoRtcpMux));
     }
@@ -39,7 +51,10 @@ pub(super) fn read(text: &str, kind: Kind) -> Result<RemoteSdp, SdpError> {
     let (media, opus_fmtp) = read_codecs(&scope, media_line, &mut warnings)?;
     check_packet_time(&scope, &mut warnings);
     let lite = scope.media_first("ice-lite").is_some();
-    let candidates = read_candidates(&scope, &mut warnings);
+    let candidates = match credentials {
+        Some(_) => read_candidates(&scope, &mut warnings),
+        None => vec![read_address(&scope, media_line, &mut warnings)?],
+    };
     if candidates.is_empty() {
         //= protocols#A7  no usable candidate: only fatal if the peer will not look for us either
         if lite {
@@ -50,8 +65,9 @@ pub(super) fn read(text: &str, kind: Kind) -> Result<RemoteSdp, SdpError> {
     let ssrc = read_ssrc(&scope, &mut warnings);
     let mid = sections[audio_index].mid.clone();
     let bundled = mid.as_deref().is_some_and(|mid| is_bundled(&layout.session, mid));
-    let params = RemoteParams { credentials, lite, candidates, fingerprints, role, media, ssrc };
-    Ok(RemoteSdp { params, mid, bundled, sections, audio_index, opus_fmtp, warnings })
+    let (crypto, sdes) = keys.unzip();
+    let params = RemoteParams { credentials, lite, candidates, fingerprints, sdes, role, media, ssrc };
+    Ok(RemoteSdp { params, mid, bundled, sections, audio_index, opus_fmtp, crypto, warnings })
 }
 
 /// An `m=` line, cut.
@@ -126,7 +142,41 @@ fn find_audio(layout: &Layout<'_>, media_lines: &[MediaLine<'_>], warnings: &mut
     }
 }
 
-/// Keys come from DTLS or not at all; the profile token alone decides nothing (4.4) except that clear media is refused.
+/// The `a=crypto` that keys the call. A description without one is not taken for DTLS: the number says which it is (A14).
+fn read_crypto(scope: &Scope<'_>, kind: Kind) -> Result<(Crypto, MasterKey), SdpError> {
+    let lines: Vec<_> = scope.media("crypto").collect();
+    if kind == Kind::Answer {
+        if let Some(&(second, _)) = lines.get(1) {
+            return Err(SdpError::at(SdpErrorKind::SeveralCrypto, second));
+        }
+        let (found, key) = crypto::pick(&lines)?;
+        //= rfc4568#section-5.1.3  an answer repeats tag and suite of the line it takes
+        if found != crypto::OFFERED {
+            return Err(SdpError::at(SdpErrorKind::CryptoAnswer, lines[0].0));
+        }
+        return Ok((found, key));
+    }
+    crypto::pick(&lines)
+}
+
+/// Where a peer without ICE wants its media: `c=` of the section or the session, port of `m=` (4.4).
+fn read_address(scope: &Scope<'_>, line: &MediaLine<'_>, warnings: &mut Vec<SdpWarning>) -> Result<Candidate, SdpError> {
+    let of = |lines: &[Line<'_>]| lines.iter().find(|line| line.letter == b'c').map(|line| (line.number, line.value.to_owned()));
+    let (number, value) = of(scope.media).or_else(|| of(scope.session)).ok_or(SdpError::missing(SdpErrorKind::Address))?;
+    let mut words = value.split_ascii_whitespace();
+    let address = match (words.next(), words.next(), words.next(), words.next()) {
+        // A multicast address would have `/ttl` behind it; names are never resolved.
+        (Some("IN"), Some("IP4" | "IP6"), Some(address), None) => address.parse::<IpAddr>().ok().filter(|&ip| candidate::is_somewhere(ip)),
+        _ => None,
+    };
+    let address = address.ok_or(SdpError::at(SdpErrorKind::Address, number))?;
+    if candidate::is_local(address) {
+        warn(warnings, SdpWarningKind::CandidateLocal, number);
+    }
+    Ok(Candidate::host(SocketAddr::new(address, line.port), u16::MAX))
+}
+
+/// Keys come from DTLS or from a description that is allowed to carry them; the profile token alone decides nothing (4.4) except that clear media is refused.
 fn check_protocol(line: &MediaLine<'_>) -> Result<(), SdpError> {
     let is = |token: &str| line.protocol.eq_ignore_ascii_case(token);
     if ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"].into_iter().any(is) {

@@ -7,9 +7,14 @@ use serde_json::Value;
 use tipring_engine::call::{LocalParams, SetupRole};
 use tipring_engine::dtls::Fingerprint;
 use tipring_engine::ice::{Candidate, CandidateKind, Credentials};
+use tipring_engine::keying::{Profile, SdesSecret};
+use tipring_engine::rng::SeededRng;
 
 use super::error::{SdpErrorKind, SdpWarningKind};
-use super::{candidate, our_role, read_answer, read_offer, write_answer, write_offer};
+use super::{
+    Crypto, KeyExchange, candidate, our_role, read_answer, read_answer_as, read_offer, read_offer_as, write_answer, write_offer,
+    write_offer_as,
+};
 
 fn golden(name: &str) -> Value {
     let path = format!("{}/../tests/golden/sdp/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -39,6 +44,7 @@ pub(crate) fn local() -> LocalParams {
         candidates: vec![host("203.0.113.7:40000", 2_130_706_431, "1"), host("[2001:db8::7]:40000", 2_130_706_175, "2")],
         fingerprint: Fingerprint(core::array::from_fn(|i| i as u8 * 7)),
         role: SetupRole::Active,
+        sdes: SdesSecret::generate(&mut SeededRng::new(4_568)),
         ssrc: 330_833_028,
         cname: "k3J9xQ".into(),
     }
@@ -59,6 +65,7 @@ fn metas_own_descriptions_read_as_documented() {
         let (id, text, expect) = (case["id"].as_str().expect("id"), case["sdp"].as_str().expect("text"), &case["expect"]);
         let read = if id.contains("answer") { read_answer(text) } else { read_offer(text) }.unwrap_or_else(|e| panic!("{id}: {e}"));
         let params = &read.params;
+        let credentials = params.credentials.as_ref().expect("ICE");
         assert_eq!(params.lite, expect["ice_lite"], "{id}");
         assert_eq!(u64::from(params.media.opus_payload_type), expect["opus_pt"], "{id}");
         assert_eq!(params.media.dtmf_payload_type.map(u64::from), expect["dtmf_pt"].as_u64(), "{id}");
@@ -72,10 +79,10 @@ fn metas_own_descriptions_read_as_documented() {
         };
         assert_eq!(params.role, role, "{id}");
         if let Some(ufrag) = expect["ufrag"].as_str() {
-            assert_eq!(params.credentials.ufrag, ufrag, "{id}");
+            assert_eq!(credentials.ufrag, ufrag, "{id}");
             //= protocols#M4 type=test
-            assert_eq!(params.credentials.pwd, expect["pwd"], "{id}");
-            assert!(params.credentials.pwd.ends_with("=="), "{id}");
+            assert_eq!(credentials.pwd, expect["pwd"], "{id}");
+            assert!(credentials.pwd.ends_with("=="), "{id}");
             assert_eq!(read.mid.as_deref(), expect["mid"].as_str(), "{id}");
             assert_eq!(u64::from(params.media.bitrate_bps_max), expect["maxaveragebitrate"], "{id}");
             assert_eq!(u64::from(params.media.playback_rate_hz_max), expect["maxplaybackrate"], "{id}");
@@ -362,10 +369,108 @@ prop_compose! {
 prop_compose! {
     fn any_local()(
         candidates in proptest::collection::vec(any_candidate(), 0..6), ufrag in "[a-zA-Z0-9+/]{4,256}", pwd in "[a-zA-Z0-9+/=]{22,256}",
-        fingerprint in any::<[u8; 32]>(), ssrc in any::<u32>(), cname in "[a-zA-Z0-9]{1,32}",
+        fingerprint in any::<[u8; 32]>(), ssrc in any::<u32>(), cname in "[a-zA-Z0-9]{1,32}", seed in any::<u64>(),
     ) -> LocalParams {
-        let role = SetupRole::Active;
-        LocalParams { credentials: Credentials { ufrag, pwd }, candidates, fingerprint: Fingerprint(fingerprint), role, ssrc, cname }
+        let (role, sdes) = (SetupRole::Active, SdesSecret::generate(&mut SeededRng::new(seed)));
+        LocalParams { credentials: Credentials { ufrag, pwd }, candidates, fingerprint: Fingerprint(fingerprint), role, sdes, ssrc, cname }
+    }
+}
+
+/// The form of Meta's SIP page (4.4), its key invented and its address replaced.
+const SDES_OFFER: &str = "v=0\r\no=- 1790963543407 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE audio\r\n\
+    a=msid-semantic: WMS 7da83f2b-0000-4fe9-b568-000000000001\r\nm=audio 3480 RTP/SAVP 111 126\r\nc=IN IP4 10.77.0.1\r\n\
+    a=rtcp:9 IN IP4 0.0.0.0\r\na=mid:audio\r\na=sendrecv\r\na=msid:7da83f2b-0000-4fe9-b568-000000000001 WhatsAppTrack1\r\na=rtcp-mux\r\n\
+    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\na=rtpmap:111 opus/48000/2\r\n\
+    a=fmtp:111 maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1\r\n\
+    a=rtpmap:126 telephone-event/8000\r\na=maxptime:20\r\na=ptime:20\r\na=ssrc:1615009994 cname:WhatsAppAudioStream1\r\n";
+
+//= protocols#A14 type=test
+//= rfc4568#section-5.1.2:answer type=test
+#[test]
+fn metas_sdes_form_is_read_and_answered() {
+    let offer = read_offer_as(SDES_OFFER, KeyExchange::Sdes).expect("Meta's form");
+    assert_eq!(offer.warnings, []);
+    let params = &offer.params;
+    params.check().expect("enough for the engine");
+    assert_eq!(params.credentials, None);
+    assert_eq!(params.candidates.iter().map(|c| c.address.to_string()).collect::<Vec<_>>(), ["10.77.0.1:3480"]);
+    assert_eq!(params.sdes.as_ref().map(|k| k.profile()), Some(Profile::Aes128CmSha1_80));
+    assert!(params.fingerprints.is_empty());
+    assert!(!format!("{offer:?}").contains("d0Rmd"), "no key in Debug");
+
+    let local = local();
+    let text = write_answer(&offer, &local, 1);
+    for absent in ["candidate", "ice-", "fingerprint", "setup"] {
+        assert!(!text.contains(absent), "{absent} in {text}");
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.contains(&"m=audio 40000 RTP/SAVP 111 126") && lines.contains(&"c=IN IP4 203.0.113.7") && lines.contains(&"a=rtcp-mux"));
+    let crypto: Vec<_> = lines.iter().filter(|l| l.starts_with("a=crypto:")).collect();
+    let key = local.sdes.key(Profile::Aes128CmSha1_80).to_base64();
+    assert_eq!(crypto, [&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}").as_str()]);
+    assert!(!text.contains("d0Rmd"), "each side its own key");
+    assert_eq!(text, write_answer(&offer, &local, 1), "the same bytes each time (rule 14)");
+
+    // The other direction: our offer, and its answer.
+    let ours = write_offer_as(&local, 1, KeyExchange::Sdes);
+    assert!(ours.contains("m=audio 40000 RTP/SAVP 111 126\r\n") && !ours.contains("ice-") && !ours.contains("fingerprint"), "{ours}");
+    let read = read_offer_as(&ours, KeyExchange::Sdes).expect("our own offer");
+    assert_eq!(read.params.sdes, Some(local.sdes.key(Profile::Aes128CmSha1_80)));
+    assert_eq!(read_answer_as(SDES_OFFER, KeyExchange::Sdes).expect("as an answer").crypto, offer.crypto);
+}
+
+#[test]
+fn an_sdes_offer_may_come_with_ice_another_tag_and_another_suite() {
+    let ice = "a=ice-ufrag:AbCdEfGhIjKlMnOp\r\na=ice-pwd:AAECAwQFBgcICQoLDA0ODw==\r\na=ice-lite\r\n\
+        a=candidate:1 1 udp 2122260223 10.77.0.1 3480 typ host\r\na=rtcp-mux\r\n";
+    let with_ice = SDES_OFFER.replace("a=rtcp-mux\r\n", ice).replace("RTP/SAVP ", "UDP/TLS/RTP/SAVPF ");
+    let offer = read_offer_as(&with_ice, KeyExchange::Sdes).expect("the token decides nothing");
+    assert!(offer.params.credentials.is_some() && offer.params.lite);
+    let answer = write_answer(&offer, &local(), 1);
+    assert!(
+        answer.contains("a=ice-ufrag:") && answer.contains("a=candidate:") && answer.contains("a=crypto:1 ") && !answer.contains("a=setup")
+    );
+    assert!(answer.contains("m=audio 40000 UDP/TLS/RTP/SAVPF 111 126\r\n"));
+
+    let four = "a=crypto:3 AES_256_CM_HMAC_SHA1_80 inline:AAAA\r\na=crypto:4 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw==\r\n\
+        a=crypto:1 ";
+    let offer = read_offer_as(&SDES_OFFER.replace("a=crypto:1 ", four), KeyExchange::Sdes).expect("the second is ours");
+    assert_eq!(offer.crypto, Some(Crypto { tag: 4, profile: Profile::AeadAes128Gcm }));
+    let answer = write_answer(&offer, &local(), 1);
+    assert_eq!(answer.matches("a=crypto:").count(), 1);
+    assert!(answer.contains(&format!("a=crypto:4 AEAD_AES_128_GCM inline:{}\r\n", local().sdes.key(Profile::AeadAes128Gcm).to_base64())));
+    let answered = read_answer_as(&answer, KeyExchange::Sdes).expect_err("we offer another suite");
+    assert_eq!(answered.kind, SdpErrorKind::CryptoAnswer);
+}
+
+#[test]
+fn keys_are_exchanged_as_configured_or_not_at_all() {
+    use SdpErrorKind as Kind;
+    let kind = |text: &str, exchange| read_offer_as(text, exchange).expect_err("must be refused").kind;
+    assert_eq!(kind(SDES_OFFER, KeyExchange::Dtls), Kind::Sdes);
+    assert_eq!(kind(&offer(), KeyExchange::Sdes), Kind::NoCrypto);
+    assert_eq!(kind(&SDES_OFFER.replace("RTP/SAVP", "RTP/AVP"), KeyExchange::Sdes), Kind::ClearMedia);
+    assert_eq!(kind(&SDES_OFFER.replace("a=rtcp-mux\r\n", ""), KeyExchange::Sdes), Kind::NoRtcpMux);
+    for address in ["IN IP4 0.0.0.0", "IN IP4 224.0.0.1", "IN IP4 10.77.0.1/127", "IN IP4 relay.example", "IN IP6 ::ffff:10.77.0.1", ""] {
+        let text = SDES_OFFER.replace("c=IN IP4 10.77.0.1", &format!("c={address}"));
+        assert_eq!(kind(&text, KeyExchange::Sdes), Kind::Address, "{address}");
+    }
+    assert_eq!(kind(&SDES_OFFER.replace("c=IN IP4 10.77.0.1\r\n", ""), KeyExchange::Sdes), Kind::Address);
+    let twice = SDES_OFFER
+        .replace("a=crypto:1", "a=crypto:9 AES_CM_128_HMAC_SHA1_32 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\na=crypto:1");
+    assert_eq!(read_answer_as(&twice, KeyExchange::Sdes).expect_err("one line").kind, Kind::SeveralCrypto);
+    let said = read_offer(SDES_OFFER).expect_err("refused").to_string();
+    assert!(said.contains("keying = \"sdes\"") && !said.contains("d0Rmd"), "{said}");
+}
+
+proptest! {
+    #[test]
+    fn what_we_write_with_sdes_reads_back(local in any_local().prop_filter("an address", |l| !l.candidates.is_empty()), session_id in any::<u64>()) {
+        let offer = read_offer_as(&write_offer_as(&local, session_id, KeyExchange::Sdes), KeyExchange::Sdes).expect("our offer");
+        prop_assert_eq!(offer.params.sdes.as_ref(), Some(&local.sdes.key(Profile::Aes128CmSha1_80)));
+        let answer = read_answer_as(&write_answer(&offer, &local, session_id), KeyExchange::Sdes).expect("our answer");
+        prop_assert_eq!(answer.params.sdes, offer.params.sdes);
+        prop_assert_eq!((answer.crypto, answer.params.candidates), (offer.crypto, offer.params.candidates));
     }
 }
 
@@ -373,14 +478,14 @@ proptest! {
     #[test]
     fn what_we_write_reads_back(local in any_local(), session_id in any::<u64>()) {
         let offer = read_offer(&write_offer(&local, session_id)).expect("our offer");
-        prop_assert_eq!(&offer.params.credentials, &local.credentials);
+        prop_assert_eq!(offer.params.credentials.as_ref(), Some(&local.credentials));
         prop_assert_eq!(&offer.params.candidates, &local.candidates);
         prop_assert_eq!(&offer.params.fingerprints, &vec![local.fingerprint]);
         prop_assert_eq!(offer.params.media, tipring_engine::call::MediaParams::default());
         prop_assert_eq!((offer.params.role, offer.params.ssrc, offer.params.lite), (SetupRole::ActPass, Some(local.ssrc), false));
 
         let answer = read_answer(&write_answer(&offer, &local, session_id)).expect("our answer");
-        prop_assert_eq!(&answer.params.credentials, &local.credentials);
+        prop_assert_eq!(answer.params.credentials.as_ref(), Some(&local.credentials));
         prop_assert_eq!(&answer.params.candidates, &local.candidates);
         prop_assert_eq!((answer.params.role, answer.params.ssrc), (SetupRole::Active, Some(local.ssrc)));
         prop_assert_eq!(answer.params.media, offer.params.media);

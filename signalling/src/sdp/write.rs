@@ -7,7 +7,7 @@ use tipring_engine::call::{LocalParams, MediaParams, SetupRole};
 use tipring_engine::ice::{Candidate, CandidateKind};
 
 use super::lines::is_token;
-use super::{RemoteSdp, candidate, our_role};
+use super::{Crypto, KeyExchange, RemoteSdp, candidate, crypto, our_role};
 
 /// What differs between an offer and an answer.
 struct Audio<'a> {
@@ -15,7 +15,12 @@ struct Audio<'a> {
     mid: Option<&'a str>,
     media: MediaParams,
     opus_fmtp: &'a str,
+    /// Our `a=setup`; not written with SDES.
     role: SetupRole,
+    /// The line our key stands in; `None` with DTLS.
+    crypto: Option<Crypto>,
+    /// Whether the exchange is one of ICE.
+    has_ice: bool,
 }
 
 /// Writes the answer to `offer` (4.6). Lines end in CRLF. `session_id` is cut to 63 bits.
@@ -33,6 +38,8 @@ pub(super) fn answer(offer: &RemoteSdp, local: &LocalParams, session_id: u64) ->
                 media: offer.params.media,
                 opus_fmtp: if offer.opus_fmtp.is_empty() { FMTP_PLAIN } else { &offer.opus_fmtp },
                 role: our_role(offer.params.role),
+                crypto: offer.crypto,
+                has_ice: offer.params.credentials.is_some(),
             };
             audio_section(&mut out, &audio, local);
         } else {
@@ -47,15 +54,20 @@ pub(super) fn answer(offer: &RemoteSdp, local: &LocalParams, session_id: u64) ->
 }
 
 /// Writes our offer for a business-initiated call (4.7). Lines end in CRLF. `session_id` is cut to 63 bits.
-pub(super) fn offer(local: &LocalParams, session_id: u64) -> String {
+pub(super) fn offer(local: &LocalParams, session_id: u64, exchange: KeyExchange) -> String {
     let mut out = String::with_capacity(1_024);
     session_lines(&mut out, local, Some(MID), session_id);
     let audio = Audio {
-        protocol: "UDP/TLS/RTP/SAVPF",
+        protocol: match exchange {
+            KeyExchange::Dtls => "UDP/TLS/RTP/SAVPF",
+            KeyExchange::Sdes => "RTP/SAVP",
+        },
         mid: Some(MID),
         media: MediaParams::default(),
         opus_fmtp: FMTP_META,
         role: SetupRole::ActPass,
+        crypto: (exchange == KeyExchange::Sdes).then_some(crypto::OFFERED),
+        has_ice: exchange == KeyExchange::Dtls,
     };
     audio_section(&mut out, &audio, local);
     out
@@ -89,26 +101,20 @@ fn audio_section(out: &mut String, audio: &Audio<'_>, local: &LocalParams) {
     //= protocols#A9  c= and m= are the default candidate
     line(out, format_args!("c=IN {} {}", family(default), default.ip()));
     line(out, format_args!("a=rtcp:9 IN IP4 0.0.0.0"));
-    //= meta#R-43  all there will ever be
-    for candidate in &local.candidates {
-        candidate::write(out, candidate);
-        out.push_str("\r\n");
+    if audio.has_ice {
+        //= meta#R-43  all there will ever be
+        for candidate in &local.candidates {
+            candidate::write(out, candidate);
+            out.push_str("\r\n");
+        }
+        line(out, format_args!("a=ice-ufrag:{}", local.credentials.ufrag));
+        line(out, format_args!("a=ice-pwd:{}", local.credentials.pwd));
     }
-    line(out, format_args!("a=ice-ufrag:{}", local.credentials.ufrag));
-    line(out, format_args!("a=ice-pwd:{}", local.credentials.pwd));
-    //= meta#R-40  exactly one fingerprint, SHA-256
-    out.push_str("a=fingerprint:sha-256 ");
-    for (index, byte) in local.fingerprint.0.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ":" };
-        write!(out, "{separator}{byte:02X}").expect("a String takes all");
+    match audio.crypto {
+        //= rfc4568#section-5.1.2:answer  one line, with the offer's tag and a key of our own
+        Some(line_of_ours) => line(out, format_args!("a=crypto:{}", crypto::value(line_of_ours, local))),
+        None => dtls_lines(out, audio.role, local),
     }
-    out.push_str("\r\n");
-    let role = match audio.role {
-        SetupRole::ActPass => "actpass",
-        SetupRole::Active => "active",
-        SetupRole::Passive => "passive",
-    };
-    line(out, format_args!("a=setup:{role}"));
     if let Some(mid) = audio.mid {
         line(out, format_args!("a=mid:{mid}"));
     }
@@ -129,6 +135,22 @@ fn audio_section(out: &mut String, audio: &Audio<'_>, local: &LocalParams) {
     line(out, format_args!("a=maxptime:20"));
     //= meta#R-19  one SSRC, one line
     line(out, format_args!("a=ssrc:{} cname:{stream}", local.ssrc));
+}
+
+fn dtls_lines(out: &mut String, role: SetupRole, local: &LocalParams) {
+    //= meta#R-40  exactly one fingerprint, SHA-256
+    out.push_str("a=fingerprint:sha-256 ");
+    for (index, byte) in local.fingerprint.0.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ":" };
+        write!(out, "{separator}{byte:02X}").expect("a String takes all");
+    }
+    out.push_str("\r\n");
+    let role = match role {
+        SetupRole::ActPass => "actpass",
+        SetupRole::Active => "active",
+        SetupRole::Passive => "passive",
+    };
+    line(out, format_args!("a=setup:{role}"));
 }
 
 /// The candidate most likely to be reached (RFC 8839 section 4.2.1.2): reflexive before host, IPv4 before IPv6. Port 9 if there is none.

@@ -2,6 +2,7 @@
 //!
 //! Decides: names and shapes. Refuses: behaviour (`call.rs`, `registry.rs`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tipring_engine::call::{LocalParams, RemoteParams};
@@ -10,6 +11,7 @@ use tipring_engine::time::Span;
 
 use super::types::{CallStatusKind, Event, Party, Personal, Wacid};
 use crate::graph::{GraphAction, GraphOutcome};
+use crate::sdp::KeyExchange;
 use crate::verdict::{Evidence, Verdict};
 
 /// Names a call inside one [`super::Sessions`]. Never reused.
@@ -254,6 +256,15 @@ pub struct SessionConfig {
     pub tombstone_ttl: Span,
     /// Calls at one time; more are rejected.
     pub calls_max: usize,
+    /// Ids of the numbers whose calls are keyed by SDES (knob `media.keying` per number); all others by DTLS.
+    pub sdes_numbers: BTreeSet<Arc<str>>,
+}
+
+impl SessionConfig {
+    /// How calls of this number are keyed.
+    pub fn key_exchange(&self, phone_number_id: &str) -> KeyExchange {
+        if self.sdes_numbers.contains(phone_number_id) { KeyExchange::Sdes } else { KeyExchange::Dtls }
+    }
 }
 
 impl Default for SessionConfig {
@@ -269,6 +280,7 @@ impl Default for SessionConfig {
             ring_deadline: Span::from_secs(60),
             tombstone_ttl: Span::from_secs(48 * 3_600),
             calls_max: 10_000,
+            sdes_numbers: BTreeSet::new(),
         }
     }
 }

@@ -20,7 +20,7 @@ impl Call {
     }
 
     pub(super) fn offer(&mut self, local: &LocalParams, cx: &mut Context<'_>) {
-        self.local_text = Some(SdpText::new(sdp::write_offer(local, self.session_id)));
+        self.local_text = Some(SdpText::new(sdp::write_offer_as(local, self.session_id, cx.config.key_exchange(&self.phone_number_id))));
         self.phase = Phase::Announcing;
         self.post(Step::Connect, 1, false, cx);
     }
@@ -69,7 +69,7 @@ impl Call {
             self.give_up = cx.now + cx.config.ring_deadline;
         }
         self.remote_text = Some(SdpText::new(text));
-        match sdp::read_answer(text) {
+        match sdp::read_answer_as(text, cx.config.key_exchange(&self.phone_number_id)) {
             Ok(remote) => cx.effects.push_back(Effect::SetRemote { call: self.key, remote: Box::new(remote.params) }),
             Err(error) => self.end(Verdict::of_sdp(&error), cx),
         }

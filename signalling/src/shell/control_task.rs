@@ -13,7 +13,7 @@ use crate::control::Direct;
 use crate::graph::GraphOutcome;
 use crate::sdp;
 use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, RequestId, Sessions, Wacid};
-use crate::verdict::Evidence;
+use crate::verdict::{DtlsEvidence, Evidence};
 use crate::webhook::envelope;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -383,6 +383,7 @@ fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
         checks_answered: u32::try_from(stats.ice.checks_answered).ok(),
         last_out_ms: before_end(stats.last_rtp_out),
         last_in_ms: before_end(stats.last_media_in),
+        dtls: stats.milestones.ice_connected.map(|_| DtlsEvidence::of(&stats.dtls)),
     }
 }
 

@@ -12,6 +12,7 @@ use super::routes::{BODIES_BYTES_MAX, Routes};
 use super::tls;
 use crate::config::Config;
 use crate::control::Direct;
+use crate::sdp::KeyExchange;
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
 use std::collections::HashMap;
 use std::fmt;
@@ -117,8 +118,10 @@ impl Daemon {
         });
         let numbers: HashMap<Arc<str>, _> =
             config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.bridge.clone())).collect();
+        let keyed_by_sdes = config.numbers.iter().filter(|n| n.keying == KeyExchange::Sdes);
+        let sdes_numbers = keyed_by_sdes.map(|n| Arc::from(n.phone_number_id.as_str())).collect();
         let task = ControlTask {
-            sessions: Sessions::new(SessionConfig { auto_answer: true, calls_max, ..SessionConfig::default() }),
+            sessions: Sessions::new(SessionConfig { auto_answer: true, calls_max, sdes_numbers, ..SessionConfig::default() }),
             engine: Arc::clone(&engine),
             graph,
             bridges,

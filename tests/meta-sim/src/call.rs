@@ -204,7 +204,7 @@ impl MetaCall {
     }
 
     fn take_sdp(&mut self, text: &str, kind: SdpKind, now: Time) -> Result<sdp::PeerSdp, Reply> {
-        let (peer, faults) = sdp::judge(text, kind);
+        let (peer, faults) = sdp::judge(text, kind, self.config.relay.sdes);
         let refusal = faults.iter().find(|fault| fault.is_refused).map(|fault| fault.text.clone());
         let ssrc = peer.as_ref().and_then(|peer| peer.ssrc);
         self.timeline.push(now, Leg::Graph, Direction::FromBusiness, What::SdpJudged { faults, ssrc });

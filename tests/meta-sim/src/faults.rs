@@ -77,6 +77,11 @@ faults! {
     DtlsNeverCompletes => "dtls-never-completes", Meta, Outcome::CallEnds("DTLS_TIMEOUT"), "The relay swallows every DTLS datagram.";
     LostFlight6 => "lost-flight-6", Network, Outcome::CallSucceeds, "The relay's last handshake flight is lost twice.";
     OnlyCm80 => "only-cm80", Meta, Outcome::CallSucceeds, "The relay knows only SRTP_AES128_CM_HMAC_SHA1_80.";
+    OnlyGcm256 => "only-gcm256", Meta, Outcome::CallSucceeds, "The relay knows only SRTP_AEAD_AES_256_GCM.";
+    FragmentedFlight => "fragmented-flight", Network, Outcome::CallSucceeds, "The relay cuts its handshake flight at 256 bytes, sends the pieces last one first, loses one, and cuts the repetition at 200.";
+    TwoProfiles => "two-profiles", Meta, Outcome::CallEnds("NO_SRTP_PROFILE"), "The relay's ServerHello picks two SRTP profiles.";
+    MkiAnswered => "mki-answered", Meta, Outcome::CallEnds("NO_SRTP_PROFILE"), "The relay's ServerHello answers with an MKI nobody offered.";
+    StartsUnasked => "starts-unasked", Meta, Outcome::CallSucceeds, "The relay's SDP waits for our ClientHello, but the relay starts DTLS itself.";
     DtlsAlert => "dtls-alert", Attacker, Outcome::CallSucceeds, "A forged plaintext alert follows each handshake datagram.";
     MutePeer => "mute-peer", User, Outcome::CallSucceeds, "The user's phone never sends a packet.";
     DtxGaps => "dtx-gaps", User, Outcome::CallSucceeds, "The phone sends nothing for 400 ms of every second; sequence numbers go on unbroken.";

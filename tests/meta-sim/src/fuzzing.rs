@@ -19,8 +19,11 @@ pub fn fuzz_wire(data: &[u8]) {
 pub fn fuzz_sdp(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for kind in [SdpKind::Answer, SdpKind::Offer] {
-        if let (Some(peer), _) = judge(&text, kind) {
+        if let (Some(peer), _) = judge(&text, kind, false) {
             assert!(!peer.ufrag.is_empty() && !peer.pwd.is_empty() && peer.fingerprint.len() == 95);
+        }
+        if let (Some(peer), _) = judge(&text, kind, true) {
+            assert!(peer.crypto.is_some_and(|line| line.contains("inline:")));
         }
     }
 }

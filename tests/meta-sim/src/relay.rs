@@ -6,6 +6,7 @@
 
 use crate::faults::Fault;
 use crate::media::{Echoed, Media, Sent, StreamParams};
+use crate::recut;
 use crate::sdp::{self, MetaSdp, PeerSdp};
 use crate::timeline::{Direction, Leg, Path, Timeline, What};
 use crate::tls::{Identity, Tls, TlsEvent, TlsRole};
@@ -15,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
-use tipring_engine::keying::Profile;
+use tipring_engine::keying::{Keying, MasterKey, Profile, SdesSecret};
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::time::{Span, Time};
 
@@ -38,13 +39,15 @@ pub struct RelayConfig {
     pub script: UserScript,
     /// `a=setup` of its answer to a business-initiated call: `passive`, `active` or the illegal `actpass`.
     pub answer_setup: &'static str,
+    /// The number is set to SDES: keys in the SDP, no ICE, no DTLS, IPv4 only.
+    pub sdes: bool,
 }
 
 impl RelayConfig {
     /// A well-behaved relay.
     pub fn new(v4: Option<SocketAddr>, v6: Option<SocketAddr>, seed: u64, unix_ms: u64, script: UserScript) -> Self {
         let profiles = vec![Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80];
-        Self { v4, v6, seed, unix_ms, profiles, faults: Vec::new(), script, answer_setup: "passive" }
+        Self { v4, v6, seed, unix_ms, profiles, faults: Vec::new(), script, answer_setup: "passive", sdes: false }
     }
 }
 
@@ -96,6 +99,7 @@ pub struct Relay {
     config: RelayConfig,
     rng: SeededRng,
     identity: Identity,
+    sdes: SdesSecret,
     ufrag: String,
     pwd: String,
     stream: String,
@@ -109,6 +113,9 @@ pub struct Relay {
     is_over: bool,
     nominations_lost: u32,
     flights_lost: u32,
+    flights_cut: u32,
+    /// Number of the next plaintext record that we cut ourselves.
+    next_record: u64,
     conflict_told: bool,
     failed_ids: HashSet<[u8; 12]>,
     garbage_due: Option<Time>,
@@ -144,9 +151,11 @@ impl Relay {
         let hex: String = raw.iter().take(16).map(|b| format!("{b:02x}")).collect();
         let stream = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
         let ssrc = rng.u32();
+        let sdes = SdesSecret::generate(&mut rng);
         Ok(Self {
             config,
             identity,
+            sdes,
             ufrag,
             pwd: STANDARD.encode(pwd),
             stream,
@@ -161,6 +170,8 @@ impl Relay {
             is_over: false,
             nominations_lost: 0,
             flights_lost: 0,
+            flights_cut: 0,
+            next_record: 0,
             conflict_told: false,
             failed_ids: HashSet::new(),
             garbage_due: None,
@@ -191,7 +202,9 @@ impl Relay {
         if self.has(Fault::LowercaseFingerprint) {
             fingerprint.make_ascii_lowercase();
         }
+        let key = self.sdes.key(Profile::Aes128CmSha1_80).to_base64();
         MetaSdp {
+            crypto: self.config.sdes.then_some(&key),
             unix_ms: self.config.unix_ms,
             v4: self.config.v4,
             v6: self.config.v6,
@@ -215,10 +228,39 @@ impl Relay {
         }
         // `setup:passive` of the business means that Meta has to start.
         let meta_starts = sdp.setup == "passive" || (sdp.setup != "active" && self.config.answer_setup == "active");
-        let role = if meta_starts { TlsRole::Client } else { TlsRole::Server };
+        let role = if meta_starts || self.has(Fault::StartsUnasked) { TlsRole::Client } else { TlsRole::Server };
         let delay = if self.has(Fault::LateSdp) { Span::from_millis(2_900) } else { Span::ZERO };
         self.stages.sdp = Some(now);
+        let crypto = sdp.crypto.clone();
         self.peer = Some(Peer { sdp, role, answers_from: now + delay });
+        if let Some(crypto) = crypto {
+            let their_key = crypto.split_once("inline:").and_then(|(_, key)| MasterKey::from_base64(Profile::Aes128CmSha1_80, key));
+            match their_key.map(|key| Keying::of_sdes(&self.sdes.key(key.profile()), &key)) {
+                Some(Ok(keying)) => self.keyed(&keying, now),
+                _ => self.events.push_back(RelayEvent::DtlsFailed("the key of a=crypto cannot be used".to_owned())),
+            }
+        }
+    }
+
+    /// Keys exist: media may come and go.
+    fn keyed(&mut self, keying: &Keying, now: Time) {
+        self.stages.dtls_connected = Some(now);
+        let Some(peer) = &self.peer else { return };
+        let params = StreamParams {
+            ssrc: self.ssrc,
+            opus_pt: peer.sdp.opus_pt,
+            dtmf_pt: peer.sdp.dtmf_pt.unwrap_or(sdp::DTMF_PT),
+            unix_ms: self.config.unix_ms,
+        };
+        match Media::new(params, keying, &self.config.script, &self.config.faults, &mut self.rng) {
+            Ok(mut media) => {
+                if self.stages.accepted.is_some() && !self.is_over {
+                    media.start(now);
+                }
+                self.media = Some(media);
+            }
+            Err(why) => self.events.push_back(RelayEvent::DtlsFailed(why)),
+        }
     }
 
     /// The call is on: accept was answered 200, or the called user picked up.
@@ -309,7 +351,11 @@ impl Relay {
             self.stages.nominated = Some(now);
             self.garbage_due = self.has(Fault::Garbage).then_some(now);
             if let Some(Peer { sdp, role, .. }) = &self.peer {
-                let profiles: &[Profile] = if self.has(Fault::OnlyCm80) { &[Profile::Aes128CmSha1_80] } else { &self.config.profiles };
+                let profiles: &[Profile] = match () {
+                    () if self.has(Fault::OnlyCm80) => &[Profile::Aes128CmSha1_80],
+                    () if self.has(Fault::OnlyGcm256) => &[Profile::AeadAes256Gcm],
+                    () => &self.config.profiles,
+                };
                 match Tls::new(&self.identity, *role, profiles, &sdp.fingerprint, now) {
                     Ok(tls) => self.tls = Some(tls),
                     Err(why) => self.events.push_back(RelayEvent::DtlsFailed(why)),
@@ -336,6 +382,10 @@ impl Relay {
         if handshake == Some(1) {
             self.stages.client_hello.get_or_insert(now);
         }
+        if handshake == Some(1) && self.has(Fault::StartsUnasked) {
+            // It has said hello itself and takes no other.
+            return;
+        }
         if let Some(tls) = &mut self.tls {
             tls.handle_datagram(bytes, now);
         }
@@ -353,7 +403,7 @@ impl Relay {
             if tls.is_connected() && self.has(Fault::LostFlight6) && self.flights_lost < 2 {
                 continue;
             }
-            self.send(path, bytes, now);
+            self.send_handshake(path, bytes, tls.is_connected(), now);
             if self.has(Fault::DtlsAlert) {
                 self.send(path, CLEAR_ALERT.to_vec(), now);
             }
@@ -368,23 +418,7 @@ impl Relay {
                 }
                 TlsEvent::Connected(keying) => {
                     timeline.push(now, Leg::Dtls, Direction::FromMeta, What::DtlsConnected { profile: keying.profile.name() });
-                    self.stages.dtls_connected = Some(now);
-                    let Some(peer) = &self.peer else { continue };
-                    let params = StreamParams {
-                        ssrc: self.ssrc,
-                        opus_pt: peer.sdp.opus_pt,
-                        dtmf_pt: peer.sdp.dtmf_pt.unwrap_or(sdp::DTMF_PT),
-                        unix_ms: self.config.unix_ms,
-                    };
-                    match Media::new(params, &keying, &self.config.script, &self.config.faults, &mut self.rng) {
-                        Ok(mut media) => {
-                            if self.stages.accepted.is_some() && !self.is_over {
-                                media.start(now);
-                            }
-                            self.media = Some(media);
-                        }
-                        Err(why) => self.events.push_back(RelayEvent::DtlsFailed(why)),
-                    }
+                    self.keyed(&keying, now);
                 }
                 TlsEvent::Failed(why) => {
                     timeline.push(now, Leg::Dtls, Direction::FromMeta, What::DtlsFailed { why: why.clone() });
@@ -394,6 +428,26 @@ impl Relay {
             }
         }
         self.tls = Some(tls);
+    }
+
+    /// Sends a datagram of the TLS library, or what a fault makes of it.
+    fn send_handshake(&mut self, path: Path, bytes: Vec<u8>, is_last_flight: bool, now: Time) {
+        let is_answer_odd = self.has(Fault::TwoProfiles) || self.has(Fault::MkiAnswered);
+        if is_answer_odd {
+            let best = profile_number(self.config.profiles.first().copied());
+            return self.send(path, recut::with_srtp_answer(&bytes, best, self.has(Fault::MkiAnswered)), now);
+        }
+        if !self.has(Fault::FragmentedFlight) || is_last_flight {
+            return self.send(path, bytes, now);
+        }
+        let cut = if self.flights_cut == 0 { 256 } else { 200 };
+        let pieces = recut::fragment(&bytes, cut, &mut self.next_record);
+        for (index, piece) in pieces.into_iter().enumerate() {
+            if self.flights_cut > 0 || index != 1 {
+                self.send(path, piece, now);
+            }
+        }
+        self.flights_cut += 1;
     }
 
     fn handle_media(&mut self, path: Path, kind: Kind, bytes: &[u8], timeline: &mut Timeline, now: Time) {
@@ -419,6 +473,12 @@ impl Relay {
         }
         match media.handle_rtp(bytes) {
             Ok((rtp, ticks)) => {
+                if self.config.sdes && self.selected.is_none() {
+                    // The maiden packet: an SDES relay sends to where the first authentic packet came from (RFC 4961).
+                    self.selected = Some(path);
+                    let profile = Profile::Aes128CmSha1_80.name();
+                    timeline.push(now, Leg::Dtls, Direction::FromMeta, What::DtlsConnected { profile });
+                }
                 timeline.push(now, leg, Direction::FromBusiness, rtp_entry(path, &rtp, ticks));
                 self.last_media = Some(now);
                 if self.stages.first_rtp.is_none() {
@@ -544,6 +604,16 @@ impl Relay {
         if !is_black_hole && !self.is_lost(at) {
             self.out.push_back((at, Transmit { local: path.local, remote: path.remote, bytes }));
         }
+    }
+}
+
+/// RFC 5764 section 4.1.2, RFC 7714 section 14.2.
+fn profile_number(profile: Option<Profile>) -> u16 {
+    match profile {
+        Some(Profile::AeadAes128Gcm) => 7,
+        Some(Profile::AeadAes256Gcm) => 8,
+        Some(Profile::Aes128CmSha1_32) => 2,
+        Some(Profile::Aes128CmSha1_80) | None => 1,
     }
 }
 

@@ -44,6 +44,8 @@ pub struct PeerSdp {
     pub ssrc: Option<u32>,
     /// UDP candidates, in order of appearance.
     pub candidates: Vec<SocketAddr>,
+    /// The value of its one `a=crypto`; `None` on a number that keys by DTLS.
+    pub crypto: Option<String>,
 }
 
 impl fmt::Debug for PeerSdp {
@@ -62,7 +64,9 @@ pub enum SdpKind {
 }
 
 /// Looks at the SDP of the business. Returns what the relay needs, when there is enough of it, and everything that is wrong.
-pub fn judge(text: &str, kind: SdpKind) -> (Option<PeerSdp>, Vec<SdpFault>) {
+///
+/// `is_sdes`: `srtp_key_exchange_protocol` of the number; a description of the other kind is refused.
+pub fn judge(text: &str, kind: SdpKind, is_sdes: bool) -> (Option<PeerSdp>, Vec<SdpFault>) {
     let mut faults = Vec::new();
     let mut fault = |rule, is_refused, text: String| faults.push(SdpFault { rule, is_refused, text });
 
@@ -84,35 +88,59 @@ pub fn judge(text: &str, kind: SdpKind) -> (Option<PeerSdp>, Vec<SdpFault>) {
         fault("R-40", true, format!("one m-line is allowed, {} are there", media.len()));
     }
     let fields: Vec<&str> = media.first().map(|m| m.split(' ').collect()).unwrap_or_default();
-    if fields.first() != Some(&"audio") || fields.get(2) != Some(&"UDP/TLS/RTP/SAVPF") || fields.get(1).is_none_or(|port| *port == "0") {
-        fault("R-40", true, "the m-line must be audio, on a port, with UDP/TLS/RTP/SAVPF".to_owned());
+    let protocol = if is_sdes { "RTP/SAVP" } else { "UDP/TLS/RTP/SAVPF" };
+    if fields.first() != Some(&"audio") || fields.get(2) != Some(&protocol) || fields.get(1).is_none_or(|port| *port == "0") {
+        fault("R-40", true, format!("the m-line must be audio, on a port, with {protocol}"));
     }
     let formats: Vec<&str> = fields.iter().skip(3).copied().collect();
 
-    let fingerprints = values("fingerprint");
     let mut fingerprint = None;
-    match fingerprints[..] {
-        [] => fault("R-40", true, "No fingerprint found in SDP".to_owned()),
-        [one] => match one.split_once(' ') {
-            Some((hash, value)) if hash.eq_ignore_ascii_case("sha-256") && is_sha256(value) => fingerprint = Some(value.to_owned()),
-            _ => fault("R-40", true, "the fingerprint must be sha-256 with 32 hexadecimal pairs".to_owned()),
-        },
-        _ => fault("R-40", true, format!("{} fingerprints are there, one is allowed", fingerprints.len())),
-    }
-    let setup = values("setup").first().copied().unwrap_or_default().to_owned();
-    match (kind, setup.as_str()) {
-        (_, "") => fault("R-28", true, "a=setup is missing".to_owned()),
-        (SdpKind::Answer, "active") | (SdpKind::Offer, "actpass" | "active") => {}
-        (SdpKind::Answer, "passive") => fault("R-28", false, "a=setup:passive leaves the handshake to Meta; say active".to_owned()),
-        (_, other) => fault("R-28", true, format!("a=setup:{other} is not allowed here")),
-    }
-    let (ufrag, pwd) = (values("ice-ufrag"), values("ice-pwd"));
-    let (ufrag, pwd) = (ufrag.first().copied().unwrap_or_default(), pwd.first().copied().unwrap_or_default());
-    for (name, value, least) in [("ice-ufrag", ufrag, 4), ("ice-pwd", pwd, 22)] {
-        if !(least..=256).contains(&value.len()) {
-            fault("RFC8839-5.4", true, format!("a={name} must have {least} to 256 characters, it has {}", value.len()));
-        } else if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') {
-            fault("RFC8839-5.4", false, format!("a={name} holds a character outside ice-char"));
+    let mut crypto = None;
+    let (mut setup, mut ufrag, mut pwd) = (String::new(), "", "");
+    if is_sdes {
+        match values("crypto")[..] {
+            [one] => match one.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+                ["1", SDES_SUITE, key] if key.len() == 47 && key.starts_with("inline:") => crypto = Some(one.to_owned()),
+                _ => {
+                    fault("RFC4568-5.1", true, format!("a=crypto must be `1 {SDES_SUITE} inline:` and 40 characters, nothing behind them"))
+                }
+            },
+            ref lines => fault("RFC4568-5.1", true, format!("{} a=crypto lines are there, one must be", lines.len())),
+        }
+        for name in ["fingerprint", "setup", "ice-ufrag", "ice-pwd", "candidate"] {
+            if !values(name).is_empty() {
+                fault("SDES", true, format!("a={name} on a number that is set to SDES"));
+            }
+        }
+        let connection: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("c=IN IP4 ")).collect();
+        if !matches!(connection[..], [address] if address.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| !ip.is_unspecified())) {
+            fault("SDES", true, "without ICE c= must name one IPv4 address to send to".to_owned());
+        }
+    } else {
+        let fingerprints = values("fingerprint");
+        match fingerprints[..] {
+            [] => fault("R-40", true, "No fingerprint found in SDP".to_owned()),
+            [one] => match one.split_once(' ') {
+                Some((hash, value)) if hash.eq_ignore_ascii_case("sha-256") && is_sha256(value) => fingerprint = Some(value.to_owned()),
+                _ => fault("R-40", true, "the fingerprint must be sha-256 with 32 hexadecimal pairs".to_owned()),
+            },
+            _ => fault("R-40", true, format!("{} fingerprints are there, one is allowed", fingerprints.len())),
+        }
+        setup = values("setup").first().copied().unwrap_or_default().to_owned();
+        match (kind, setup.as_str()) {
+            (_, "") => fault("R-28", true, "a=setup is missing".to_owned()),
+            (SdpKind::Answer, "active") | (SdpKind::Offer, "actpass" | "active") => {}
+            (SdpKind::Answer, "passive") => fault("R-28", false, "a=setup:passive leaves the handshake to Meta; say active".to_owned()),
+            (_, other) => fault("R-28", true, format!("a=setup:{other} is not allowed here")),
+        }
+        let (ufrags, pwds) = (values("ice-ufrag"), values("ice-pwd"));
+        (ufrag, pwd) = (ufrags.first().copied().unwrap_or_default(), pwds.first().copied().unwrap_or_default());
+        for (name, value, least) in [("ice-ufrag", ufrag, 4), ("ice-pwd", pwd, 22)] {
+            if !(least..=256).contains(&value.len()) {
+                fault("RFC8839-5.4", true, format!("a={name} must have {least} to 256 characters, it has {}", value.len()));
+            } else if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') {
+                fault("RFC8839-5.4", false, format!("a={name} holds a character outside ice-char"));
+            }
         }
     }
     if flag("ice-lite") {
@@ -177,10 +205,12 @@ pub fn judge(text: &str, kind: SdpKind) -> (Option<PeerSdp>, Vec<SdpFault>) {
     }
     let candidates = values("candidate").iter().filter_map(|line| candidate(line)).collect();
 
-    let peer = fingerprint.zip(opus_pt).filter(|_| !ufrag.is_empty() && !pwd.is_empty()).map(|(fingerprint, opus_pt)| PeerSdp {
+    let is_keyed = if is_sdes { crypto.is_some() } else { fingerprint.is_some() && !ufrag.is_empty() && !pwd.is_empty() };
+    let peer = opus_pt.filter(|_| is_keyed).map(|opus_pt| PeerSdp {
         ufrag: ufrag.to_owned(),
         pwd: pwd.to_owned(),
-        fingerprint,
+        fingerprint: fingerprint.unwrap_or_default(),
+        crypto,
         setup,
         mid,
         opus_pt,
@@ -207,8 +237,13 @@ pub const OPUS_PT: u8 = 111;
 /// telephone-event/8000 as Meta numbers it.
 pub const DTMF_PT: u8 = 126;
 
+/// The suite of Meta's SDES numbers.
+pub const SDES_SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
+
 /// What Meta writes about itself.
 pub struct MetaSdp<'a> {
+    /// `inline:` key of an SDES number: then there is no ICE, no fingerprint, no IPv6.
+    pub crypto: Option<&'a str>,
     /// Milliseconds since 1970: the session id.
     pub unix_ms: u64,
     /// IPv4 address of the relay.
@@ -241,7 +276,14 @@ impl fmt::Display for MetaSdp<'_> {
         let family = if default.is_ipv4() { "IP4" } else { "IP6" };
         let (opus, dtmf, mid, stream) = (self.opus_pt, self.dtmf_pt, self.mid, self.stream);
         write!(f, "v=0\r\no=- {} 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mid}\r\n", self.unix_ms)?;
-        write!(f, "a=msid-semantic: WMS {stream}\r\na=ice-lite\r\nm=audio {} UDP/TLS/RTP/SAVPF {opus} {dtmf}\r\n", default.port())?;
+        write!(f, "a=msid-semantic: WMS {stream}\r\n")?;
+        if let Some(key) = self.crypto {
+            write!(f, "m=audio {} RTP/SAVP {opus} {dtmf}\r\nc=IN {family} {}\r\n", default.port(), default.ip())?;
+            write!(f, "a=rtcp:9 IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=sendrecv\r\na=msid:{stream} WhatsAppTrack1\r\na=rtcp-mux\r\n")?;
+            write!(f, "a=crypto:1 {SDES_SUITE} inline:{key}\r\na=rtpmap:{opus} opus/48000/2\r\na=fmtp:{opus} maxaveragebitrate=20000;")?;
+            return self.write_end(f);
+        }
+        write!(f, "a=ice-lite\r\nm=audio {} UDP/TLS/RTP/SAVPF {opus} {dtmf}\r\n", default.port())?;
         write!(f, "c=IN {family} {}\r\na=rtcp:9 IN IP4 0.0.0.0\r\n", default.ip())?;
         let both = [(self.v4, 707_619_806, 2_122_260_223_u32), (self.v6, 1_267_757_827, 2_122_262_783)];
         for (address, foundation, priority) in both {
@@ -253,6 +295,13 @@ impl fmt::Display for MetaSdp<'_> {
         write!(f, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:{}\r\n", self.ufrag, self.pwd, self.fingerprint)?;
         write!(f, "a=setup:{}\r\na=mid:{mid}\r\na=sendrecv\r\na=msid:{stream} WhatsAppTrack1\r\na=rtcp-mux\r\n", self.setup)?;
         write!(f, "a=rtpmap:{opus} opus/48000/2\r\na=rtcp-fb:{opus} transport-cc\r\na=fmtp:{opus} maxaveragebitrate=20000;")?;
+        self.write_end(f)
+    }
+}
+
+impl MetaSdp<'_> {
+    fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dtmf = self.dtmf_pt;
         write!(f, "maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1\r\n")?;
         write!(f, "a=rtpmap:{dtmf} telephone-event/8000\r\na=maxptime:20\r\na=ptime:20\r\n")?;
         write!(f, "a=ssrc:{} cname:{CNAME}\r\n", self.ssrc)
@@ -275,17 +324,43 @@ pub(crate) mod tests {
         a=ssrc:330833028 cname:eng\r\n";
 
     fn rules(text: &str, kind: SdpKind) -> Vec<(&'static str, bool)> {
-        judge(text, kind).1.iter().map(|fault| (fault.rule, fault.is_refused)).collect()
+        judge(text, kind, false).1.iter().map(|fault| (fault.rule, fault.is_refused)).collect()
     }
 
     #[test]
     fn good_answer_passes_and_gives_what_the_relay_needs() {
-        let (peer, faults) = judge(ANSWER, SdpKind::Answer);
+        let (peer, faults) = judge(ANSWER, SdpKind::Answer, false);
         assert_eq!(faults, []);
         let peer = peer.unwrap();
         assert_eq!((peer.ufrag.as_str(), peer.opus_pt, peer.dtmf_pt, peer.ssrc), ("Xq3k", 111, Some(126), Some(330_833_028)));
         assert_eq!(peer.candidates, ["127.0.0.1:40000".parse().unwrap()]);
         assert_eq!(rules(&ANSWER.replace("setup:active", "setup:actpass"), SdpKind::Offer), []);
+    }
+
+    #[test]
+    fn an_sdes_number_takes_keys_and_nothing_of_ice_or_dtls() {
+        let keep = |line: &&str| !["a=fingerprint", "a=setup", "a=ice-", "a=candidate"].iter().any(|prefix| line.starts_with(prefix));
+        let plain: String = ANSWER.lines().filter(keep).map(|line| format!("{line}\r\n")).collect();
+        let key = "A".repeat(40);
+        let good = plain
+            .replace("UDP/TLS/RTP/SAVPF", "RTP/SAVP")
+            .replace("a=mid:audio", &format!("a=mid:audio\r\na=crypto:1 {SDES_SUITE} inline:{key}"));
+        let (peer, faults) = judge(&good, SdpKind::Answer, true);
+        assert_eq!(faults, []);
+        assert_eq!(peer.unwrap().crypto.unwrap(), format!("1 {SDES_SUITE} inline:{key}"));
+        assert!(judge(&good, SdpKind::Answer, false).1.iter().any(|f| f.is_refused), "the reverse is refused");
+        assert!(judge(ANSWER, SdpKind::Answer, true).1.iter().any(|f| f.is_refused));
+        for (from, to) in [
+            ("a=mid:audio", "a=mid:audio\r\na=setup:active"),
+            ("a=mid:audio", "a=mid:audio\r\na=ice-ufrag:abcd"),
+            ("AAAA\r\n", "AAAA|2^31\r\n"),
+            ("a=crypto:1", "a=crypto:2"),
+            ("a=crypto:1", "a=crypto:1 x inline:y\r\na=crypto:1"),
+            ("c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0"),
+        ] {
+            let bad = good.replace(from, to);
+            assert!(bad != good && judge(&bad, SdpKind::Answer, true).1.iter().any(|f| f.is_refused), "{to}");
+        }
     }
 
     #[test]
@@ -323,6 +398,7 @@ pub(crate) mod tests {
     #[test]
     fn our_own_text_has_the_shape_of_a_real_offer() {
         let sdp = MetaSdp {
+            crypto: None,
             unix_ms: 1_790_963_543_407,
             v4: Some("127.0.0.1:3480".parse().unwrap()),
             v6: Some("[::1]:3480".parse().unwrap()),
@@ -352,7 +428,7 @@ pub(crate) mod tests {
             let at = (state >> 33) as usize % bytes.len();
             bytes[at] = (state >> 20) as u8 & 0x7f;
             bytes.truncate(((state >> 40) as usize % bytes.len()).max(at));
-            let _ = judge(&String::from_utf8_lossy(&bytes), SdpKind::Answer);
+            let _ = judge(&String::from_utf8_lossy(&bytes), SdpKind::Answer, bytes.len() % 2 == 0);
         }
     }
 }

@@ -278,3 +278,129 @@ fn the_types_travel_as_promised() {
     owned::<Dtls>();
     owned::<Certificate>();
 }
+
+/// Both sides say hello. Ours is not answered, because the other is a client as well; so ours becomes the server of the hello it kept.
+#[test]
+fn when_both_sides_start_the_unanswered_one_becomes_the_server() {
+    let quick = default_context();
+    let config = DtlsConfig { retransmit_first: Span::from_millis(600), retransmit_max: Span::from_secs(2), ..DtlsConfig::default() };
+    let stubborn = DtlsContext::new(config, Certificate::generate(UNIX_TIME_S).unwrap()).unwrap();
+    // Lost hellos of the other side only cost time.
+    for lost in 0..2 {
+        let ends = [
+            Dtls::new(&quick, DtlsRole::Client, &[stubborn.fingerprint()], DELAY, Time::ZERO).unwrap(),
+            Dtls::new(&stubborn, DtlsRole::Client, &[quick.fingerprint()], DELAY, Time::ZERO).unwrap(),
+        ];
+        let mut world = World::of(ends, |from, nth, _| if from == 1 && nth < lost { Fate::Lose } else { Fate::Deliver });
+        world.run();
+        world.assert_connected(GCM);
+        assert_eq!((world.ends[0].role(), world.ends[1].role()), (DtlsRole::Server, DtlsRole::Client));
+        assert_eq!((world.ends[0].stats().role_changes, world.ends[1].stats().role_changes), (1, 0));
+        assert!(world.now <= Time::ZERO + Span::from_secs(3), "{:?}", world.now);
+    }
+}
+
+/// A forged hello while the path is dead makes us change the role; when nobody goes on with it, we change back, and the genuine server is met.
+#[test]
+fn a_forged_hello_costs_a_detour_and_not_the_call() {
+    let both = default_context();
+    let mut stranger = Dtls::new(&default_context(), DtlsRole::Client, &[Fingerprint([9; 32])], DELAY, Time::ZERO).unwrap();
+    let mut hello = [0u8; 1500];
+    let len = stranger.poll_transmit(&mut hello).unwrap();
+    // The first three datagrams of the client, its hellos, are lost.
+    let mut world = World::new(&both, &both, |from, nth, _| if from == 0 && nth < 3 { Fate::Lose } else { Fate::Deliver });
+    assert_eq!(world.ends[0].handle_datagram(&hello[..len], Time::ZERO), Ok(()), "kept");
+    world.drain();
+    world.run();
+    world.assert_connected(GCM);
+    assert_eq!((world.ends[0].role(), world.ends[0].stats().role_changes), (DtlsRole::Client, 2));
+    assert!(world.now <= Time::ZERO + Span::from_secs(3), "{:?}", world.now);
+
+    // With a server that answers, the same hello changes nothing at all.
+    let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+    let _ = world.ends[0].handle_datagram(&hello[..len], Time::ZERO);
+    world.run();
+    world.assert_connected(GCM);
+    assert_eq!((world.now, world.ends[0].stats().role_changes), (Time::ZERO + Span::from_millis(20), 0));
+}
+
+//= rfc5764#section-4.1 type=test
+#[test]
+fn application_data_means_nothing() {
+    let both = default_context();
+    let mut world = World::new(&both, &both, |_, _, _| Fate::Deliver);
+    world.run();
+    for sender in 0..2 {
+        for data in [&b"hello"[..], &[0x80, 0x6f, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], &[7; 1_000]] {
+            let sent = world.sent[1 - sender];
+            world.ends[sender].write(data);
+            world.drain();
+            world.run();
+            assert_eq!(world.sent[1 - sender], sent, "no answer");
+        }
+    }
+    world.assert_connected(GCM);
+    assert_eq!(world.ends[0].stats().datagrams_refused + world.ends[1].stats().datagrams_refused, 0, "read, and forgotten");
+    world.ends[1].close();
+    world.drain();
+    world.run();
+    assert_eq!(world.failed[0], Some(EndReason::PeerClosed), "what comes behind it is still heard");
+}
+
+/// The flight with `from` replaced by `to` inside its ServerHello, and all lengths put right.
+fn tampered(flight: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let body = 13 + 12;
+    let mut out = flight.to_vec();
+    let at = body + 34 + flight[body + 34..].windows(from.len()).position(|w| w == from).expect("the extension");
+    out.splice(at..at + from.len(), to.iter().copied());
+    let grown = (to.len() - from.len()) as u16;
+    let extensions = body + 35 + usize::from(flight[body + 34]) + 3;
+    // Record, message, fragment, extensions: the low 16 bits of each length.
+    for at in [11, 13 + 2, 13 + 10, extensions] {
+        let length = u16::from_be_bytes([out[at], out[at + 1]]) + grown;
+        out[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+    out
+}
+
+//= rfc5764#section-4.1.1 type=test
+//= rfc5764#section-4.1.3 type=test
+#[test]
+fn two_profiles_a_strange_one_or_an_mki_in_the_answer_end_the_handshake() {
+    let both = default_context();
+    for (what, answer) in [
+        ("two profiles", &[0, 14, 0, 7, 0, 4, 0, 7, 0, 1, 0][..]),
+        ("one that was not offered", &[0, 14, 0, 5, 0, 2, 0, 2, 0]),
+        ("one that does not exist", &[0, 14, 0, 5, 0, 2, 0x77, 0x77, 0]),
+        ("an MKI", &[0, 14, 0, 6, 0, 2, 0, 7, 1, 0xaa]),
+    ] {
+        let mut client = Dtls::new(&both, DtlsRole::Client, &[both.fingerprint()], DELAY, Time::ZERO).unwrap();
+        let mut server = Dtls::new(&both, DtlsRole::Server, &[both.fingerprint()], DELAY, Time::ZERO).unwrap();
+        let mut out = [0u8; 1500];
+        let len = client.poll_transmit(&mut out).unwrap();
+        server.handle_datagram(&out[..len], Time::ZERO).unwrap();
+        let len = server.poll_transmit(&mut out).unwrap();
+        let flight = tampered(&out[..len], &[0, 14, 0, 5, 0, 2, 0, 7, 0], answer);
+        client.handle_datagram(&flight, Time::ZERO).unwrap();
+        let event = client.poll_event();
+        assert!(matches!(event, Some(DtlsEvent::Failed(EndReason::NoSrtpProfile))), "{what}: {event:?}");
+        let len = client.poll_transmit(&mut out).expect("an alert");
+        assert_eq!((out[0], len), (21, 15), "{what}: and nothing else");
+        assert!(client.poll_transmit(&mut out).is_none() && client.poll_event().is_none());
+    }
+}
+
+#[test]
+fn a_mismatch_tells_what_was_announced_and_what_was_shown() {
+    let (client, server) = (default_context(), default_context());
+    let announced = Fingerprint([0xab; 32]);
+    let ends = [
+        Dtls::new(&client, DtlsRole::Client, &[announced], DELAY, Time::ZERO).unwrap(),
+        Dtls::new(&server, DtlsRole::Server, &[client.fingerprint()], DELAY, Time::ZERO).unwrap(),
+    ];
+    let mut world = World::of(ends, |_, _, _| Fate::Deliver);
+    world.run();
+    assert_eq!(world.failed[0], Some(EndReason::FingerprintMismatch));
+    assert_eq!(world.ends[0].stats().mismatch, Some(Mismatch { announced, shown: server.fingerprint() }));
+    assert_eq!(announced.prefix(), "AB:AB:AB:AB");
+}

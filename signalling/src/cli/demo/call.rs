@@ -161,6 +161,7 @@ fn configure(options: &Options, sim: &Sim, greeting_path: &Path, has_ipv6: bool,
         numbers: vec![NumberConfig {
             phone_number_id: account.phone_number_id.clone(),
             access_token: Secret::new(account.access_token.as_str()),
+            keying: Default::default(),
             bridge: BridgeConfig { kind: BridgeKind::PlayThenEcho(greeting_path.to_owned()), record: true },
         }],
         record: Some(RecordConfig { directory: options.out.clone(), ogg: true, wav: true }),

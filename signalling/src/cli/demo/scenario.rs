@@ -86,6 +86,7 @@ impl Scenario {
         };
         match (fault.outcome(), fault) {
             (Outcome::CallSucceeds, _) => Expectation::Works,
+            (Outcome::CallEnds(_), Fault::DtlsNeverCompletes) => Expectation::Fails("DTLS_SILENT"),
             (Outcome::CallEnds(code), _) => Expectation::Fails(code),
             (Outcome::NoCall, Fault::Sha1OnlyFingerprint) => Expectation::Fails("SDP_NO_FINGERPRINT"),
             (Outcome::NoCall, Fault::TerminateBeforeConnect) => Expectation::Fails("TERMINATED_FIRST"),

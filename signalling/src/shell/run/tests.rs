@@ -66,6 +66,7 @@ fn start() -> Running {
         numbers: vec![NumberConfig {
             phone_number_id: "1047000000000".into(),
             access_token: Secret::new("token of the number"),
+            keying: Default::default(),
             bridge: BridgeConfig::ECHO,
         }],
         direct: Some(DirectConfig { listen: "127.0.0.1:0".parse().unwrap(), ..DirectConfig::new(Secret::new("direct")) }),
