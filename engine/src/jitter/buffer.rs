@@ -329,14 +329,17 @@ impl JitterBuffer {
             delay: now - front.ts - self.estimator.base().unwrap_or(0),
             duration: i64::from(front.duration),
             after_loss: self.missing(self.next_seq, front.seq) > 0,
-            quiet: front.is_quiet(),
+            quiet: front.quiet,
+            has_fec: front.has_fec,
             followed: self.store.len() > 1,
         })
     }
 
     fn play(&mut self, now: i64) -> Playout<'_> {
         let Some(slot) = self.store.pop_front() else { return self.silence() };
-        let silence = slot.ts > self.next_ts && self.missing(self.next_seq, slot.seq) == 0;
+        let after_loss = self.missing(self.next_seq, slot.seq) > 0;
+        let silence = slot.ts > self.next_ts && !after_loss;
+        self.estimator.passed(after_loss && slot.has_fec);
         self.settle(!silence);
         self.pass(&slot);
         self.owed -= i64::from(slot.duration);
@@ -350,6 +353,7 @@ impl JitterBuffer {
         let Some(&slot) = self.store.front() else { return self.silence() };
         let timestamp = self.line_timestamp();
         self.settle(true);
+        self.estimator.passed(true);
         (self.next_seq, self.next_ts) = (slot.seq, slot.ts);
         self.owed -= FRAME;
         self.stats.fec += 1;

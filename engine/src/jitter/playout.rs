@@ -50,6 +50,8 @@ pub(super) struct Front {
     pub after_loss: bool,
     /// Nobody hears what is done to it.
     pub quiet: bool,
+    /// It carries a copy of the frame before it.
+    pub has_fec: bool,
     /// There is one more packet behind it.
     pub followed: bool,
 }
@@ -105,7 +107,10 @@ pub(super) fn choose(front: Option<&Front>, line: &Line) -> Action {
     }
     let shrunk_by = front.duration.max(FRAME);
     let excess = front.delay - line.target;
-    if excess >= shrunk_by + FRAME && front.followed && line.steady >= if front.quiet { SKIP_EVERY_QUIET } else { SKIP_EVERY } {
+    if excess >= shrunk_by + if front.quiet { SHRINK_MARGIN } else { FRAME }
+        && front.followed
+        && line.steady >= if front.quiet { SKIP_EVERY_QUIET } else { SKIP_EVERY }
+    {
         return Action::Skip;
     }
     Action::Play
@@ -123,7 +128,7 @@ fn before_a_gap(front: &Front, line: &Line) -> Action {
         // The delay is to shrink anyway: leave out what is lost rather than what is here.
         return Action::Play;
     }
-    if front.gap <= FRAME + HALF_FRAME {
+    if front.gap <= FRAME + HALF_FRAME && front.has_fec {
         return Action::Fec;
     }
     fill(line)
@@ -139,6 +144,8 @@ const HALF_FRAME: i64 = FRAME / 2;
 /// Ticks move the delay in steps of 20 ms; two of them between growing and shrinking keep a steady path steady. The start plays 40 to
 /// 60 ms behind the first packet, and 60 ms must not be worth a skip at the smallest target of 20 ms.
 const DEAD_BAND: i64 = 2 * FRAME;
+/// 2 ms: what is left over the target after leaving out a frame of silence, so that the next change of the target does not ask for it back.
+const SHRINK_MARGIN: i64 = FRAME / 10;
 /// 100 ms.
 const CONCEAL_TICKS_MAX: i64 = 5;
 const STRETCH_EVERY_QUIET: i64 = 3;
@@ -150,7 +157,7 @@ const SKIP_EVERY: i64 = 25;
 mod tests {
     use super::*;
 
-    const FRONT: Front = Front { gap: 0, delay: 1_920, duration: 960, after_loss: false, quiet: false, followed: true };
+    const FRONT: Front = Front { gap: 0, delay: 1_920, duration: 960, after_loss: false, quiet: false, has_fec: true, followed: true };
     const LINE: Line = Line { filled: 0, steady: 100, target: 960, delay_max: 9_600, in_event: false };
 
     #[test]
@@ -162,6 +169,8 @@ mod tests {
         assert_eq!(due(Front { delay: 959, quiet: true, ..FRONT }, Line { steady: 9, ..LINE }), Action::Stretch);
         assert_eq!(due(Front { delay: 2_879, ..FRONT }, LINE), Action::Play);
         assert_eq!(due(Front { delay: 2_880, ..FRONT }, LINE), Action::Skip);
+        assert_eq!(due(Front { delay: 2_016, quiet: true, ..FRONT }, LINE), Action::Skip, "silence is left out as soon as it is too much");
+        assert_eq!(due(Front { delay: 2_015, quiet: true, ..FRONT }, LINE), Action::Play);
         assert_eq!(due(Front { delay: 2_880, duration: 2_880, ..FRONT }, LINE), Action::Play);
         assert_eq!(due(Front { delay: 2_880, followed: false, ..FRONT }, LINE), Action::Play);
         assert_eq!(due(Front { delay: 11_521, ..FRONT }, Line { steady: 0, ..LINE }), Action::CatchUp);
@@ -171,6 +180,7 @@ mod tests {
 
         let lost = Front { gap: 960, delay: 960, after_loss: true, ..FRONT };
         assert_eq!(due(lost, LINE), Action::Fec);
+        assert_eq!(due(Front { has_fec: false, ..lost }, LINE), Action::Conceal, "without a copy the decoder can only guess");
         assert_eq!(due(Front { gap: 1_920, ..lost }, LINE), Action::Conceal);
         assert_eq!(due(Front { delay: 1_920, ..lost }, LINE), Action::Play);
         let resumed = Front { after_loss: false, ..lost };

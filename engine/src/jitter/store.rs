@@ -17,15 +17,34 @@ pub(super) struct Slot {
     pub arrival: i64,
     /// Duration in 48 kHz ticks.
     pub duration: u16,
+    /// The sender heard no voice in it: what is done to it is hardly heard.
+    pub quiet: bool,
+    /// It carries a copy of the frame before it.
+    pub has_fec: bool,
     offset: u16,
     len: u16,
 }
 
-impl Slot {
-    /// A packet of an Opus encoder in VBR that is this short holds silence or comfort noise: what is done to it is not heard.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.len <= QUIET_BYTES_MAX
+/// What an Opus packet says of itself before it is decoded: (no voice in it, carries in-band FEC).
+///
+/// In the SILK layer the first bits are one voice activity flag per 20 ms and one flag for the redundant copy, each coded with even
+/// odds, so that they stand in the first byte as they are. Packets of several frames are not looked into: no voice only if they are
+/// too short for any, and FEC is taken to be there.
+//= rfc6716#section-4.2.3  header bits
+fn flags(payload: &[u8]) -> (bool, bool) {
+    let is_short = payload.len() <= QUIET_BYTES_MAX;
+    let [toc, first, ..] = *payload else { return (is_short, false) };
+    if toc >> 3 >= CELT_CONFIG_MIN {
+        return (is_short, false);
     }
+    if toc & 3 != 0 {
+        return (is_short, true);
+    }
+    let voice_flags = match toc >> 3 {
+        config @ 0..HYBRID_CONFIG_MIN => (config & 3).max(1),
+        _ => 1,
+    };
+    (is_short || first >> (8 - voice_flags) == 0, first >> (7 - voice_flags) & 1 == 1)
 }
 
 /// At most `JITTER_SLOTS_MAX` packets and `ARENA_BYTES` of payload, allocated once: 8 KiB of bytes and 1.25 KiB of slots.
@@ -71,7 +90,8 @@ impl Store {
         }
         let Some(room) = self.arena.get_mut(self.top..self.top + payload.len()) else { return false };
         room.copy_from_slice(payload);
-        let slot = Slot { seq, ts, arrival, duration, offset: self.top as u16, len: payload.len() as u16 };
+        let (quiet, has_fec) = flags(payload);
+        let slot = Slot { seq, ts, arrival, duration, quiet, has_fec, offset: self.top as u16, len: payload.len() as u16 };
         self.top += payload.len();
         // Packets come nearly in order, so the place is nearly always the end.
         let after = self.slots.iter().rev().take_while(|s| s.seq > seq).count();
@@ -107,7 +127,10 @@ impl Store {
 /// 256 bytes per slot on average: room for 32 packets of 100 kb/s at 20 ms, or for six of the largest.
 pub(super) const ARENA_BYTES: usize = JITTER_SLOTS_MAX * 256;
 /// Opus at 20 kb/s needs about 50 bytes for 20 ms of speech and 7 to 9 for silence.
-const QUIET_BYTES_MAX: u16 = 12;
+const QUIET_BYTES_MAX: usize = 12;
+/// TOC configurations (RFC 6716 table 2): SILK alone below, hybrid from here, CELT alone from the next.
+const HYBRID_CONFIG_MIN: u8 = 12;
+const CELT_CONFIG_MIN: u8 = 16;
 
 const _: () = assert!(ARENA_BYTES <= u16::MAX as usize && ARENA_BYTES >= 4 * OPUS_BYTES_MAX);
 const _: () = assert!(JITTER_SLOTS_MAX <= u8::MAX as usize);
@@ -116,6 +139,30 @@ const _: () = assert!(JITTER_SLOTS_MAX <= u8::MAX as usize);
 mod tests {
     use super::*;
     use crate::rng::{Entropy, SeededRng};
+
+    /// RFC 6716 section 4.2.3: voice flags first, one per 20 ms, then the flag of the copy.
+    #[test]
+    fn voice_and_copy_are_read_off_the_first_bits() {
+        let packet = |toc: u8, first: u8| {
+            let mut payload = [0x55; 40];
+            (payload[0], payload[1]) = (toc, first);
+            flags(&payload)
+        };
+        // Wide band SILK of 20 ms (configuration 9), mono: voice, copy.
+        assert_eq!(packet(0x48, 0b1100_0000), (false, true));
+        assert_eq!(packet(0x48, 0b1000_0000), (false, false));
+        assert_eq!(packet(0x48, 0b0011_1111), (true, false));
+        assert_eq!(packet(0x48, 0b0100_0000), (true, true));
+        // 60 ms (configuration 11): three voice flags.
+        assert_eq!(packet(0x58, 0b0001_0000), (true, true));
+        assert_eq!(packet(0x58, 0b0010_1111), (false, false));
+        // Hybrid of 20 ms, then CELT, which has neither, then several frames, which are not looked into.
+        assert_eq!(packet(0x78, 0b0100_0000), (true, true));
+        assert_eq!(packet(0x80, 0xff), (false, false));
+        assert_eq!(packet(0x4b, 0), (false, true));
+        assert_eq!(flags(&[0x48]), (true, false), "DTX");
+        assert_eq!(flags(&[0xf8, 0xff, 0xfe]), (true, false), "a silent frame of CELT");
+    }
 
     /// Bytes survive any order of coming and going, and memory is what it was at the start.
     #[test]

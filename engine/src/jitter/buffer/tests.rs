@@ -43,13 +43,15 @@ fn run(sent: &[Sent], phase_us: u64, config: JitterConfig) -> Run {
     while tick <= end {
         while next < sent.len() && sent[next].arrival_us <= tick {
             let p = sent[next];
+            // SILK, 20 ms, with voice and with a copy of the frame before it.
             let mut payload = [0x55; 50];
-            payload[..4].copy_from_slice(&p.id.to_le_bytes());
+            payload[..2].copy_from_slice(&[0x48, 0xc0]);
+            payload[2..6].copy_from_slice(&p.id.to_le_bytes());
             let _ = buffer.insert(p.ssrc, p.seq, p.ts, p.ticks, &payload, Time::ZERO + Span::from_micros(p.arrival_us));
             out.depth_max = out.depth_max.max(buffer.depth());
             next += 1;
         }
-        let id = |payload: &[u8]| u32::from_le_bytes(payload[..4].try_into().unwrap());
+        let id = |payload: &[u8]| u32::from_le_bytes(payload[2..6].try_into().unwrap());
         owed = owed.min(0) + 960;
         let mut calls = 0;
         loop {
@@ -233,11 +235,13 @@ fn an_hour_without_jitter_keeps_its_delay() {
     let mut delay = None;
     for i in 0..180_000u32 {
         let now = Time::ZERO + Span::from_micros(u64::from(i) * TICK_US + 13_000);
-        buffer.insert(9, (i as u16).wrapping_add(60_000), i.wrapping_mul(960).wrapping_sub(7), 960, &i.to_le_bytes(), now).unwrap();
+        let mut payload = [0x80; 50];
+        payload[46..].copy_from_slice(&i.to_le_bytes());
+        buffer.insert(9, (i as u16).wrapping_add(60_000), i.wrapping_mul(960).wrapping_sub(7), 960, &payload, now).unwrap();
         let tick = Time::ZERO + Span::from_micros(u64::from(i) * TICK_US + 19_000);
         match buffer.tick(tick) {
             Playout::Packet { payload, .. } => {
-                assert_eq!(u32::from_le_bytes(payload.try_into().unwrap()), i - *delay.get_or_insert(i));
+                assert_eq!(u32::from_le_bytes(payload[46..].try_into().unwrap()), i - *delay.get_or_insert(i));
             }
             other => assert!(delay.is_none() && other == Playout::Silence, "{other:?} at {i}"),
         }
