@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "an instrument reads the clock and waits for its processes")]
 
 use crate::golden::root;
+use crate::lines;
 use crate::worker::{self, Job};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,10 @@ pub fn targets() -> Vec<Target> {
             "stun" | "ice_agent" => ("stun", 1_500),
             "dtls_gate" | "dtls_client" => ("dtls", 4_096),
             "sdp" | "sim_sdp" => ("sdp", 6_000),
-            "webhook" | "sim_graph" => ("json", 6_000),
+            "webhook" | "sim_graph" | "signature" | "graph_reply" => ("json", 6_000),
+            "direct" => ("sdp", 6_000),
+            "config" => ("toml", 4_096),
+            "session" => ("rtp", 1_201),
             "wav" | "ogg_opus" => ("audio", 4_096),
             "sim_wire" => ("stun", 1_500),
             _ => ("rtp", 2_048),
@@ -43,13 +47,14 @@ pub fn targets() -> Vec<Target> {
 }
 
 const USAGE: &str = "\
-cargo fuzz-all -- [--seconds N] [--target NAME]... [--seed S] [--jobs N] [--keep]
+cargo fuzz-all -- [--seconds N] [--target NAME]... [--seed S] [--jobs N] [--seeds DIR | --keep]
 cargo fuzz-all -- --replay FILE...      runs inputs once; the folder or the front of the file name is the target
 cargo fuzz-all -- --list
+cargo fuzz-lines [--missed] [--seeds DIR]   lines of the parsers that the committed inputs reach, by llvm-cov
 
 --seconds N   per target, 20 unless told          --jobs N   processes at a time, 1 unless told
 --keep        writes the smallest inputs that reach every edge found to fuzz/corpus/NAME
-TIPRING_SEEDS=FOLDER   reads FOLDER/NAME/* as further first inputs (never with --keep: others' data is not committed)";
+--seeds DIR   reads others' packets below DIR first (a folder's name says for which targets); never with --keep: they are not committed";
 
 struct Arguments {
     seconds: u64,
@@ -57,7 +62,11 @@ struct Arguments {
     seed: u64,
     jobs: usize,
     keep: bool,
+    seeds: Option<PathBuf>,
     replay: Vec<PathBuf>,
+    replay_all: bool,
+    lines: bool,
+    missed: bool,
     worker: bool,
 }
 
@@ -76,10 +85,24 @@ pub fn main() -> ExitCode {
     if !arguments.replay.is_empty() {
         return replay(&arguments.replay);
     }
+    if arguments.replay_all {
+        lines::replay_all(arguments.seeds.as_deref());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.lines {
+        return match lines::report(arguments.seeds.as_deref(), arguments.missed) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::from(2)
+            }
+        };
+    }
     let chosen: Vec<Target> =
         targets().into_iter().filter(|t| arguments.names.is_empty() || arguments.names.iter().any(|n| n == t.name)).collect();
     if arguments.worker {
-        let job = Job { seconds: arguments.seconds, seed: arguments.seed, keep: arguments.keep };
+        let job = Job { seconds: arguments.seconds, seed: arguments.seed, keep: arguments.keep, seeds: arguments.seeds.clone() };
         let report = worker::run(&chosen[0], &job);
         println!("{RESULT}{report}");
         return if report.findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -100,13 +123,23 @@ pub fn main() -> ExitCode {
             });
         }
     });
-    match bad.into_inner() {
-        0 => ExitCode::SUCCESS,
-        bad => {
-            println!("\n{bad} targets with findings");
-            ExitCode::FAILURE
-        }
+    let bad = bad.into_inner();
+    if bad > 0 {
+        println!("\n{bad} targets with findings");
     }
+    // Another build of the same crates counts lines; of a single target it would say nothing.
+    let too_few = arguments.names.is_empty() && !arguments.keep && !count_lines(arguments.seeds.as_deref());
+    if bad == 0 && !too_few { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs `cargo fuzz-lines`. False when it counted too few; a machine without llvm's tools is told so, and forgiven.
+fn count_lines(seeds: Option<&Path>) -> bool {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).arg("fuzz-lines");
+    if let Some(folder) = seeds {
+        command.arg("--seeds").arg(folder);
+    }
+    !command.status().is_ok_and(|status| status.code() == Some(1))
 }
 
 /// Runs one target in a process and prints its line. False when it found something.
@@ -114,6 +147,9 @@ fn run_process(target: &Target, arguments: &Arguments) -> bool {
     let mut command = Command::new(std::env::current_exe().expect("we are a file"));
     command.args(["--worker", "--target", target.name, "--seconds", &arguments.seconds.to_string(), "--seed", &arguments.seed.to_string()]);
     command.args(arguments.keep.then_some("--keep")).stdout(Stdio::piped());
+    if let Some(folder) = &arguments.seeds {
+        command.arg("--seeds").arg(folder);
+    }
     let mut child = command.spawn().expect("a process");
     let patience = Duration::from_secs(arguments.seconds * 2 + 60);
     let start = Instant::now();
@@ -136,7 +172,7 @@ fn run_process(target: &Target, arguments: &Arguments) -> bool {
     let ended = output.lines().any(|line| line.starts_with(RESULT));
     if !ended {
         let how = status.map_or("hangs".to_owned(), |status| format!("dies: {status}"));
-        match worker::last_input(target.name) {
+        match worker::last_input(target.name, child.id()) {
             Some(input) => worker::write_finding(target.name, &input, &how),
             None => println!("{}: {how}, before its first input", target.name),
         }
@@ -167,7 +203,19 @@ fn replay(paths: &[PathBuf]) -> ExitCode {
 }
 
 fn read(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments { seconds: 20, names: Vec::new(), seed: 1, jobs: 1, keep: false, replay: Vec::new(), worker: false };
+    let mut arguments = Arguments {
+        seconds: 20,
+        names: Vec::new(),
+        seed: 1,
+        jobs: 1,
+        keep: false,
+        seeds: None,
+        replay: Vec::new(),
+        replay_all: false,
+        lines: false,
+        missed: false,
+        worker: false,
+    };
     let mut words = words.filter(|word| word != "--").peekable();
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse::<u64>().ok()).ok_or(format!("{word} takes a number"));
@@ -185,18 +233,28 @@ fn read(words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 }
                 arguments.names.push(name);
             }
-            "--keep" if std::env::var_os("TIPRING_SEEDS").is_some() => {
-                return Err("--keep with TIPRING_SEEDS: what came from outside must not be committed".into());
+            "--seeds" => {
+                let folder = words.next().map(PathBuf::from).filter(|folder| folder.is_dir());
+                arguments.seeds = Some(folder.ok_or("--seeds takes a folder")?);
             }
             "--keep" => arguments.keep = true,
             "--worker" => arguments.worker = true,
+            "--replay-all" => arguments.replay_all = true,
+            "--lines" => arguments.lines = true,
+            "--missed" => arguments.missed = true,
             "--replay" => arguments.replay = words.by_ref().map(PathBuf::from).collect(),
             "--list" => return Err(targets().iter().map(|t| t.name).collect::<Vec<_>>().join("\n")),
             _ => return Err(format!("`{word}` is not known")),
         }
     }
+    if arguments.keep && arguments.seeds.is_some() {
+        return Err("--keep with --seeds: what came from outside must not be committed".into());
+    }
     if arguments.worker && arguments.names.len() != 1 {
         return Err("a worker has one target".into());
+    }
+    if arguments.seeds.as_ref().is_some_and(|folder| folder.is_relative()) {
+        return Err("--seeds takes an absolute path".into());
     }
     if !root().join("fuzz/corpus").is_dir() {
         return Err("fuzz/corpus is missing: the repository moved after this binary was compiled; compile it again".into());

@@ -1,6 +1,6 @@
-//! First inputs of a target, made of the golden data in `tests/golden`.
+//! First inputs of a target, made of the golden data in `tests/golden`, and of a folder of others' packets when one is named.
 //!
-//! Decides: which folders feed which target, and how packets are framed for bodies that take several. Refuses: captures of anybody's calls.
+//! Decides: which folders feed which target, and how packets are framed for bodies that take several. Refuses: to copy what came from outside.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ enum Framing {
     Long,
 }
 
-/// Everything golden that `target` can be fed with.
-pub fn inputs(target: &str) -> Vec<Vec<u8>> {
-    let (framing, folders): (Framing, &[&str]) = match target {
+/// What `target` eats: the framing of its input, and the golden folders that feed it.
+fn diet(target: &str) -> (Framing, &'static [&'static str]) {
+    match target {
         "dtls_client" | "dtls_gate" => (Framing::Long, &["dtls"]),
         "srtp_receive" => (Framing::Short, &["srtp", "rtp"]),
         "srtcp_receive" => (Framing::Short, &["srtp", "rtcp"]),
@@ -38,30 +38,63 @@ pub fn inputs(target: &str) -> Vec<Vec<u8>> {
         "sdp" | "sim_sdp" => (Framing::Whole, &["sdp"]),
         "webhook" => (Framing::Whole, &["webhook"]),
         _ => (Framing::Whole, &[]),
-    };
-    let mut found = own(target);
-    for folder in folders {
-        let mut files: Vec<_> = std::fs::read_dir(root().join("tests/golden").join(folder))
-            .expect("a golden folder")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .collect();
-        files.sort();
-        for path in files {
-            let text = std::fs::read_to_string(&path).expect("a golden file");
-            let mut packets = Vec::new();
-            collect(&serde_json::from_str(&text).expect("JSON"), &mut packets);
-            match framing {
-                Framing::Whole => found.extend(packets),
-                _ => {
-                    // Each alone, and the file in rows of eight.
-                    found.extend(packets.iter().enumerate().map(|(at, p)| frame(framing, at as u8, std::slice::from_ref(p))));
-                    found.extend(packets.chunks(8).enumerate().map(|(at, row)| frame(framing, at as u8, row)));
-                }
+    }
+}
+
+/// Files anywhere below `folder` whose own folder has the name of something that `target` eats: `stun_browsers` feeds `stun`. Read, never written.
+pub fn outside(target: &str, folder: &Path) -> Vec<Vec<u8>> {
+    let (framing, kinds) = diet(target);
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // mediasoup's and the like name the project, not the protocol: noise for everybody who takes packets.
+        let feeds = name == target || kinds.iter().any(|kind| name.contains(kind)) || (name.contains("mediasoup") && !kinds.is_empty());
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                folders.push(path);
+            } else if feeds && let Ok(bytes) = std::fs::read(&path) {
+                found.push(bytes);
             }
         }
     }
+    match framing {
+        Framing::Whole => found,
+        _ => found.iter().enumerate().map(|(at, packet)| frame(framing, at as u8, std::slice::from_ref(packet))).collect(),
+    }
+}
+
+/// Everything golden that `target` can be fed with.
+pub fn inputs(target: &str) -> Vec<Vec<u8>> {
+    let (framing, folders) = diet(target);
+    let mut found = own(target);
+    found.extend(folders.iter().flat_map(|folder| read(folder)).flat_map(|packets| match framing {
+        Framing::Whole => packets,
+        // Each alone, and the file in rows of eight.
+        _ => {
+            let each = packets.iter().enumerate().map(|(at, p)| frame(framing, at as u8, std::slice::from_ref(p)));
+            each.chain(packets.chunks(8).enumerate().map(|(at, row)| frame(framing, at as u8, row))).collect()
+        }
+    }));
     found
+}
+
+/// The packets and texts of a golden folder, file by file.
+fn read(folder: &str) -> Vec<Vec<Vec<u8>>> {
+    let mut files: Vec<_> = std::fs::read_dir(root().join("tests/golden").join(folder))
+        .expect("a golden folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .collect();
+    files.sort();
+    let read = |path| {
+        let mut packets = Vec::new();
+        collect(&serde_json::from_str(&std::fs::read_to_string(path).expect("a golden file")).expect("JSON"), &mut packets);
+        packets
+    };
+    files.into_iter().map(read).collect()
 }
 
 /// Bytes of every text in `value` that is hex, and every other text of some length as it is.
@@ -102,22 +135,81 @@ fn own(target: &str) -> Vec<Vec<u8>> {
             br#"{"messaging_product":"whatsapp","to":"15550100123","action":"connect","session":{"sdp_type":"offer","sdp":"v=0"}}"#
                 .to_vec(),
         ],
-        "webhook" => {
-            let offer = inputs("sdp").into_iter().find(|text| text.starts_with(b"v=0")).expect("a golden offer");
-            let offer = String::from_utf8(offer).expect("text");
-            let session = serde_json::json!({"sdp": offer, "sdp_type": "offer"});
-            vec![
-                serde_json::json!({"entry": [{"changes": [{"field": "calls", "value": {"metadata": {"phone_number_id": "1"},
-                    "calls": [{"id": "wacid.A", "event": "connect", "session": session},
-                        {"id": "wacid.B", "event": "connect", "session": session},
-                        {"id": "wacid.A", "event": "terminate", "status": "FAILED", "errors": [{"code": 138021}]}],
-                    "statuses": [{"id": "wacid.B", "type": "call", "status": "RINGING"}]}}]}]})
-                .to_string()
-                .into_bytes(),
-            ]
+        "webhook" => vec![webhook()],
+        "call" => call_lists(),
+        "opus_decode" => {
+            let packets: Vec<_> = read("opus").concat().into_iter().filter(|packet| packet.len() < 256).collect();
+            let list = |row: &[Vec<u8>]| row.iter().fold(vec![1], |list, p| [&list[..], &[7, p.len() as u8], p, &[0, p.len() as u8], p].concat());
+            packets.chunks(3).map(list).collect()
+        }
+        "dtmf_send" => vec![b"\x000\x009\x00*\x00#\x00A\x00D\x00!\x06\x3f\x12\xc8\x03\x04\x06\x3f\x04\x80".to_vec()],
+        // An offer taken with its two requests, hung up; one of our own; two of a full house.
+        "session" => vec![
+            b"\x01\x00\x00\x30\x03\x00\x00\x09\x00\x07\x05\x00\x00\x09\x00\x07\x01\x00\x00\x09\x00\x07".to_vec(),
+            b"\x00\x0d\x00\x00\x03\x00\x00\x09\x00\x07\x00\x00\x31\x05\x00\x00\x02\x00\x01\x08\x00\x02\x09\x00\x07".to_vec(),
+            b"\x08\x00\x00\x30\x00\x01\x30\x00\x02\x30\x03\x00\x00\x08\x01\x01\x0f\x00\x00\x0f\x00\x00".to_vec(),
+        ],
+        "graph_reply" => [
+            (200u16, r#"{"messaging_product":"whatsapp","success":true}"#),
+            (200, r#"{"messaging_product":"whatsapp","calls":[{"id":"wacid.A"}]}"#),
+            (200, r#"{"success":false}"#),
+            (502, "bad gateway"),
+            (401, r#"{"error":{"message":"(#138006) No","code":138006,"error_data":{"details":"ask"},"error_subcode":2494,"fbtrace_id":"AbC"}}"#),
+        ]
+        .iter()
+        .map(|(status, body)| [&(status - 100).to_be_bytes(), body.as_bytes()].concat())
+        .collect(),
+        "signature" => {
+            let body = webhook();
+            let header = tipring_signalling::webhook::signature::sign(&body, b"a secret of an app");
+            vec![[header.as_bytes(), b"\n", &body].concat(), b"sha256=00\nx".to_vec(), b"sha1=00\n{}".to_vec()]
+        }
+        "config" => {
+            let page = std::fs::read_to_string(root().join("docs/CONFIG.md")).expect("the page of the configuration");
+            page.split("```toml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.as_bytes().to_vec())).collect()
+        }
+        "direct" => {
+            let json = |sdp: &str| serde_json::json!({"sdp": sdp, "role": "answer", "gate": "open", "bridge": {"kind": "echo", "record": true}});
+            let texts = read("sdp").concat().into_iter().filter_map(|text| String::from_utf8(text).ok()).filter(|text| text.starts_with("v=0"));
+            let mut found = vec![b"gate=hold\n{\"role\":\"offer\"}".to_vec()];
+            for text in texts {
+                found.push(format!("gate=open\n{text}").into_bytes());
+                found.push(format!("\n{}", json(&text)).into_bytes());
+            }
+            found
         }
         _ => vec![Vec::new()],
     }
+}
+
+fn webhook() -> Vec<u8> {
+    let offer = read("sdp").concat().into_iter().find(|text| text.starts_with(b"v=0")).expect("a golden offer");
+    let session = serde_json::json!({"sdp": String::from_utf8(offer).expect("text"), "sdp_type": "offer"});
+    serde_json::json!({"entry": [{"changes": [{"field": "calls", "value": {"metadata": {"phone_number_id": "1"},
+        "calls": [{"id": "wacid.A", "event": "connect", "session": session}, {"id": "wacid.B", "event": "connect", "session": session},
+            {"id": "wacid.A", "event": "terminate", "status": "FAILED", "errors": [{"code": 138021}]}],
+        "statuses": [{"id": "wacid.B", "type": "call", "status": "RINGING"}]}}]}]})
+    .to_string()
+    .into_bytes()
+}
+
+/// Golden packets thrown at a call: before it knows its peer, in the middle of a conversation, and under the right key.
+fn call_lists() -> Vec<Vec<u8>> {
+    // Gate, a second of speech with losses, two digits, a port exchanged, silence until consent is asked for.
+    let talk = [5, 10, 0xEF, 15, 5, 7, 15, 11, 7, 7, 2, 10, 40, 1, 60, 7, 3, 10, 20, 2, 20, 10, 9];
+    let mut lists: Vec<Vec<u8>> =
+        [0x00, 0x01, 0x02, 0x20, 0x24, 0x28, 0x2C].iter().map(|&flags| [&[flags, 2][..], &talk].concat()).collect();
+    for (operation, folder) in [(9, "stun"), (9, "dtls"), (9, "rtp"), (9, "rtcp"), (12, "rtcp"), (11, "opus")] {
+        for packet in read(folder).concat().iter().filter(|packet| packet.len() < 256) {
+            let arguments: &[u8] = if operation == 11 { &[1, 0] } else { &[] };
+            let attack = [&[operation], arguments, &[packet.len() as u8], packet].concat();
+            lists.push([&[0x20, 2, 5, 10, 3], &attack[..], &[0, 60, 13, 0, 3, 10, 3]].concat());
+            if operation == 9 {
+                lists.push([&[0x30, 2], &attack[..], &[16, 2], &attack, &[5, 10, 3]].concat());
+            }
+        }
+    }
+    lists
 }
 
 /// One file per kind of sample, 24 frames each.

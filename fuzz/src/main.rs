@@ -9,6 +9,8 @@ mod command;
 mod coverage;
 #[cfg(fuzzing)]
 mod golden;
+#[cfg(fuzzing)]
+mod lines;
 #[cfg(any(test, fuzzing))]
 mod mutate;
 #[cfg(fuzzing)]

@@ -33,6 +33,8 @@ pub struct Job {
     pub seed: u64,
     /// Write the smallest inputs that reach everything found.
     pub keep: bool,
+    /// A folder of others' packets, to begin with.
+    pub seeds: Option<PathBuf>,
 }
 
 /// The line of a target.
@@ -91,13 +93,13 @@ pub fn run(target: &Target, job: &Job) -> Report {
         coverage: Coverage::take(),
         inputs: Vec::new(),
         inputs_bytes: 0,
-        last: File::create(last_path(target.name)).expect("a file for the current input"),
+        last: File::create(last_path(target.name, std::process::id())).expect("a file for the current input"),
         places: HashSet::new(),
         runs: 0,
         slowest: Duration::ZERO,
     };
     let start = Instant::now();
-    for input in first_inputs(target.name) {
+    for input in first_inputs(target.name, job.seeds.as_deref()) {
         worker.try_input(input.get(..target.bytes_max).unwrap_or(&input));
     }
     if worker.inputs.is_empty() {
@@ -124,7 +126,7 @@ pub fn run(target: &Target, job: &Job) -> Report {
     if job.keep {
         worker.keep();
     }
-    let _ = fs::remove_file(last_path(target.name));
+    let _ = fs::remove_file(last_path(target.name, std::process::id()));
     Report { name: target.name, runs: worker.runs, took, inputs, edges, slowest: worker.slowest, findings: worker.places.len() }
 }
 
@@ -218,30 +220,30 @@ impl Worker {
     }
 }
 
-fn first_inputs(target: &str) -> Vec<Vec<u8>> {
+fn first_inputs(target: &str, seeds: Option<&Path>) -> Vec<Vec<u8>> {
     let mut inputs = read_folder(&root().join("fuzz/corpus").join(target));
     inputs.extend(golden::inputs(target));
-    if let Some(outside) = std::env::var_os("TIPRING_SEEDS") {
-        inputs.extend(read_folder(&Path::new(&outside).join(target)));
-    }
+    inputs.extend(seeds.into_iter().flat_map(|folder| golden::outside(target, folder)));
     inputs
 }
 
 /// The files of a folder in the order of their names; none when there is no such folder.
-fn read_folder(folder: &Path) -> Vec<Vec<u8>> {
+pub fn read_folder(folder: &Path) -> Vec<Vec<u8>> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     paths.sort();
     paths.iter().filter_map(|path| fs::read(path).ok()).collect()
 }
 
-fn last_path(target: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("tipring-fuzz-last-{target}"))
+fn last_path(target: &str, process: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("tipring-fuzz-last-{target}-{process}"))
 }
 
-/// The input that the worker of `target` ran when it died.
-pub fn last_input(target: &str) -> Option<Vec<u8>> {
-    let bytes = fs::read(last_path(target)).ok()?;
+/// The input that the worker of `target` in this process ran when it died.
+pub fn last_input(target: &str, process: u32) -> Option<Vec<u8>> {
+    let path = last_path(target, process);
+    let bytes = fs::read(&path).ok()?;
+    let _ = fs::remove_file(path);
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     rest.get(..u32::from_le_bytes(*len) as usize).map(<[u8]>::to_vec)
 }

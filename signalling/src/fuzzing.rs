@@ -8,6 +8,12 @@ use tipring_engine::rng::SeededRng;
 
 use crate::sdp::{self, KeyExchange};
 
+#[cfg(feature = "daemon")]
+mod session;
+
+#[cfg(feature = "daemon")]
+pub use session::fuzz_session;
+
 /// Reads any bytes as a description; what is read must be answerable, and the answer must be ours to read.
 pub fn fuzz_sdp(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -48,7 +54,6 @@ pub fn fuzz_webhook(data: &[u8]) {
     use crate::session::{CallKey, Command, EngineEvent, Input, SessionConfig, Sessions};
     use tipring_engine::time::{Span, Time};
 
-    let _ = crate::graph::json::read_reply(200, data);
     let events = match crate::webhook::envelope::parse(data) {
         Ok(events) => events,
         Err(error) => return assert!(!error.to_string().is_empty()),
@@ -70,6 +75,86 @@ pub fn fuzz_webhook(data: &[u8]) {
         while sessions.poll_effect().is_some() {}
     }
     assert_eq!(sessions.calls().count(), 0, "without any reply every call ends by itself");
+}
+
+/// Two bytes of HTTP status, then a reply of Graph: what is read is bounded and shows no person, and the machine knows what to make of it.
+#[cfg(feature = "daemon")]
+pub fn fuzz_graph_reply(data: &[u8]) {
+    use crate::graph::{GraphOutcome, code, json};
+
+    let Some((status, body)) = data.split_first_chunk::<2>() else { return };
+    let status = 100 + u16::from_be_bytes(*status) % 500;
+    match json::read_reply(status, body) {
+        GraphOutcome::Success { wacid } => {
+            assert!((200..300).contains(&status));
+            assert!(wacid.is_none_or(|id| id.as_str().len() <= 512));
+        }
+        GraphOutcome::Refused(error) => {
+            assert_eq!(error.http_status, status);
+            assert!(error.message.len() <= 512 && error.details.as_ref().is_none_or(|details| details.len() <= 512));
+            let _ = (code::is_taken(&error), code::is_over(&error), code::is_transient(&error), code::lookup(error.code));
+        }
+        GraphOutcome::Lost => assert!(status < 300 || status >= 500),
+        GraphOutcome::NotSent => panic!("there is a reply"),
+    }
+}
+
+/// A signature header, a line feed, and a body: nothing is proven but by the very signature, in either case of its digits.
+#[cfg(feature = "daemon")]
+pub fn fuzz_signature(data: &[u8]) {
+    use crate::webhook::signature::{SignatureError, sign, verify};
+
+    const SECRETS: [&str; 3] = ["", "a secret of an app", "another"];
+    let (head, body) = data.split_at(data.iter().position(|&b| b == b'\n').unwrap_or(data.len()));
+    let header = String::from_utf8_lossy(head);
+    let proven = verify(body, Some(&header), &SECRETS);
+    let index = SECRETS.iter().position(|secret| !secret.is_empty() && sign(body, secret.as_bytes()).eq_ignore_ascii_case(header.trim()));
+    match proven {
+        Ok(at) => assert_eq!(Some(at), index),
+        Err(error) => assert!(!error.to_string().is_empty() && error != SignatureError::NoSecret),
+    }
+    // A header that would prove this body proves no other one.
+    let header = sign(body, SECRETS[1].as_bytes());
+    assert_eq!(verify(body, Some(&header), &SECRETS), Ok(1));
+    assert_eq!(verify(&[body, b"x"].concat(), Some(&header), &SECRETS), Err(SignatureError::Mismatch));
+}
+
+/// Reads any bytes as a configuration: each fault says what and how to mend it, and no fault shows a secret.
+#[cfg(feature = "daemon")]
+pub fn fuzz_config(data: &[u8]) {
+    use crate::config::{Config, SecretSource};
+    use std::path::Path;
+
+    const SECRET: &str = "s3cr3t-that-nobody-may-see";
+    struct Source;
+    impl SecretSource for Source {
+        fn env(&self, name: &str) -> Option<String> {
+            (!name.starts_with('U')).then(|| if name == "EMPTY" { String::new() } else { SECRET.to_owned() })
+        }
+
+        fn file(&self, path: &Path) -> Result<String, String> {
+            if path.is_absolute() { Ok(format!("{SECRET}\n")) } else { Err("no such file".into()) }
+        }
+    }
+    match Config::from_toml(&String::from_utf8_lossy(data), &Source) {
+        Ok(config) => {
+            assert!(config.direct.is_some() || !config.numbers.is_empty(), "a daemon that has something to do");
+            assert_eq!(config.webhook.is_some(), !config.numbers.is_empty());
+            assert!(!format!("{config:?}").contains(SECRET));
+        }
+        Err(faults) => {
+            assert!(!faults.is_empty());
+            for fault in faults {
+                assert!(!fault.what.is_empty() && !fault.fix.is_empty() && !fault.to_string().contains(SECRET));
+            }
+        }
+    }
+}
+
+/// A query, a line feed, and a body: requests of Direct mode.
+#[cfg(feature = "daemon")]
+pub fn fuzz_direct(data: &[u8]) {
+    crate::control::fuzz_request(data);
 }
 
 /// Reads any bytes as a WAV announcement: what is read has samples, not more than may be, at each rate of a call.
@@ -113,7 +198,17 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every body with the name of its corpus in `fuzz/corpus`.
 #[cfg(feature = "daemon")]
-pub const TARGETS: &[Target] = &[("ogg_opus", fuzz_ogg_opus), ("sdp", fuzz_sdp), ("wav", fuzz_wav), ("webhook", fuzz_webhook)];
+pub const TARGETS: &[Target] = &[
+    ("config", fuzz_config),
+    ("direct", fuzz_direct),
+    ("graph_reply", fuzz_graph_reply),
+    ("ogg_opus", fuzz_ogg_opus),
+    ("sdp", fuzz_sdp),
+    ("session", fuzz_session),
+    ("signature", fuzz_signature),
+    ("wav", fuzz_wav),
+    ("webhook", fuzz_webhook),
+];
 
 fn local() -> LocalParams {
     let address = core::net::SocketAddr::from(([203, 0, 113, 7], 40_000));

@@ -38,6 +38,7 @@ const UNSAFE_FILES: &[&str] = &[
     "tests/meta-sim/src/tls.rs",
     "fuzz/src/coverage.rs",
     "benches/tests/alloc.rs",
+    "tests/tests/attacks_cost.rs",
 ];
 
 fn root() -> PathBuf {

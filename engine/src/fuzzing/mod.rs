@@ -1,16 +1,24 @@
 //! Fuzz bodies: each takes bytes and must neither panic nor break an invariant it asserts.
 
+mod call;
+mod digits;
 mod dtls;
 mod ice;
 mod jitter;
 mod media;
+#[cfg(feature = "opus")]
+mod opus;
 mod srtp;
 mod stun;
 
+pub use call::fuzz_call;
+pub use digits::fuzz_dtmf_send;
 pub use dtls::{fuzz_dtls_client, fuzz_dtls_gate};
 pub use ice::fuzz_ice_agent;
 pub use jitter::fuzz_jitter;
 pub use media::{fuzz_dtmf, fuzz_opus_reframe, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
+#[cfg(feature = "opus")]
+pub use opus::fuzz_opus_decode;
 pub use srtp::{fuzz_srtcp_receive, fuzz_srtp_receive};
 pub use stun::fuzz_stun;
 
@@ -19,11 +27,15 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every body with the name of its corpus in `fuzz/corpus`.
 pub const TARGETS: &[Target] = &[
+    ("call", fuzz_call),
     ("dtls_client", fuzz_dtls_client),
     ("dtls_gate", fuzz_dtls_gate),
     ("dtmf", fuzz_dtmf),
+    ("dtmf_send", fuzz_dtmf_send),
     ("ice_agent", fuzz_ice_agent),
     ("jitter", fuzz_jitter),
+    #[cfg(feature = "opus")]
+    ("opus_decode", fuzz_opus_decode),
     ("opus_reframe", fuzz_opus_reframe),
     ("opus_toc", fuzz_opus_toc),
     ("reporter", fuzz_reporter),

@@ -196,48 +196,9 @@ impl Direct {
     async fn create(&self, request: Request<Incoming>) -> Result<Reply, Problem> {
         let query = query_pairs(request.uri().query().unwrap_or_default());
         let Parsed { body, as_sdp } = self.read(request).await?;
-        let gate = query.iter().find(|(k, _)| k == "gate").map(|(_, v)| v.as_str()).or(body.gate.as_deref());
-        let gate_wanted = match gate {
-            None | Some("hold") => false,
-            Some("open") => true,
-            Some(_) => {
-                return Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "BAD_GATE",
-                    "gate is neither open nor hold",
-                    "send gate=hold (the default) or gate=open",
-                ));
-            }
-        };
+        let gate_wanted = gate_wanted(&query, &body)?;
         let bridge = self.bridge(body.bridge.as_ref())?;
-        let offer = match (body.role.as_deref(), &body.sdp) {
-            (None | Some("answer"), Some(text)) => Some(sdp::read_offer(text).map_err(|e| bad_sdp(&e))?),
-            (None | Some("offer"), None) => None,
-            (Some("offer"), Some(_)) => {
-                return Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "BAD_ROLE",
-                    "role is offer, but an SDP was sent",
-                    "leave sdp out to have our offer, or leave role out to have your offer answered",
-                ));
-            }
-            (Some("answer"), None) => {
-                return Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "SDP_MISSING",
-                    "role is answer, but there is no offer to answer",
-                    "send the offer as sdp",
-                ));
-            }
-            (Some(_), _) => {
-                return Err(Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "BAD_ROLE",
-                    "role is neither offer nor answer",
-                    "role says what we do: send \"offer\" without sdp, or leave it out",
-                ));
-            }
-        };
+        let offer = offer_of(&body)?;
         let (id, text, rtp) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         let mut reply = if as_sdp {
@@ -507,33 +468,7 @@ impl Direct {
         let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let wants_sdp = request.headers().get(header::ACCEPT).is_some_and(|a| a.as_bytes() == b"application/sdp");
         let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
-        if body.bytes.is_empty() {
-            return Ok(Parsed { body: SessionBody::default(), as_sdp: wants_sdp });
-        }
-        match content_type.as_str() {
-            "application/sdp" => {
-                let text = String::from_utf8(body.bytes.to_vec()).map_err(|_| {
-                    Problem::new(StatusCode::BAD_REQUEST, "BAD_SDP_TEXT", "the SDP is not UTF-8", "send the SDP as it is, unencoded")
-                })?;
-                Ok(Parsed { body: SessionBody { sdp: Some(text), ..SessionBody::default() }, as_sdp: true })
-            }
-            "application/json" => match serde_json::from_slice(&body.bytes) {
-                Ok(parsed) => Ok(Parsed { body: parsed, as_sdp: wants_sdp }),
-                // The message of the parser quotes field names and positions, never values of ours.
-                Err(e) => Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "BAD_JSON",
-                    e.to_string(),
-                    "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string",
-                )),
-            },
-            _ => Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "UNSUPPORTED_MEDIA_TYPE",
-                "the body is neither application/sdp nor application/json",
-                "set the Content-Type header to what the body is",
-            )),
-        }
+        parse(&content_type, wants_sdp, &body.bytes)
     }
 
     /// The bridge a request asks for. It may choose the kind, never a file: the token opens calls, not the disk.
@@ -596,6 +531,95 @@ impl Direct {
     fn lock(&self) -> MutexGuard<'_, Table> {
         // A panic while the lock was held is a bug elsewhere; the table itself has no half-made state worth refusing for.
         self.table.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Reads a body: SDP, JSON, or nothing. `content_type` is in lower case and without parameters.
+fn parse(content_type: &str, wants_sdp: bool, bytes: &[u8]) -> Result<Parsed, Problem> {
+    if bytes.is_empty() {
+        return Ok(Parsed { body: SessionBody::default(), as_sdp: wants_sdp });
+    }
+    match content_type {
+        "application/sdp" => {
+            let text = String::from_utf8(bytes.to_vec()).map_err(|_| {
+                Problem::new(StatusCode::BAD_REQUEST, "BAD_SDP_TEXT", "the SDP is not UTF-8", "send the SDP as it is, unencoded")
+            })?;
+            Ok(Parsed { body: SessionBody { sdp: Some(text), ..SessionBody::default() }, as_sdp: true })
+        }
+        "application/json" => match serde_json::from_slice(bytes) {
+            Ok(parsed) => Ok(Parsed { body: parsed, as_sdp: wants_sdp }),
+            // The message of the parser quotes field names and positions, never values of ours.
+            Err(e) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "BAD_JSON",
+                e.to_string(),
+                "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string",
+            )),
+        },
+        _ => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "the body is neither application/sdp nor application/json",
+            "set the Content-Type header to what the body is",
+        )),
+    }
+}
+
+/// Whether the gate opens by itself. The URL wins over the body.
+fn gate_wanted(query: &[(String, String)], body: &SessionBody) -> Result<bool, Problem> {
+    let gate = query.iter().find(|(k, _)| k == "gate").map(|(_, v)| v.as_str()).or(body.gate.as_deref());
+    match gate {
+        None | Some("hold") => Ok(false),
+        Some("open") => Ok(true),
+        Some(_) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "BAD_GATE",
+            "gate is neither open nor hold",
+            "send gate=hold (the default) or gate=open",
+        )),
+    }
+}
+
+/// The offer to answer; none when we are to make one.
+fn offer_of(body: &SessionBody) -> Result<Option<sdp::RemoteSdp>, Problem> {
+    match (body.role.as_deref(), &body.sdp) {
+        (None | Some("answer"), Some(text)) => sdp::read_offer(text).map(Some).map_err(|e| bad_sdp(&e)),
+        (None | Some("offer"), None) => Ok(None),
+        (Some("offer"), Some(_)) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "BAD_ROLE",
+            "role is offer, but an SDP was sent",
+            "leave sdp out to have our offer, or leave role out to have your offer answered",
+        )),
+        (Some("answer"), None) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "SDP_MISSING",
+            "role is answer, but there is no offer to answer",
+            "send the offer as sdp",
+        )),
+        (Some(_), _) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "BAD_ROLE",
+            "role is neither offer nor answer",
+            "role says what we do: send \"offer\" without sdp, or leave it out",
+        )),
+    }
+}
+
+/// Reads any bytes as a request to open a session: what is refused says what, why and how to do better.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz_request(data: &[u8]) {
+    let (head, body) = data.split_at(data.iter().position(|&b| b == b'\n').unwrap_or(data.len()));
+    let query = query_pairs(&String::from_utf8_lossy(head));
+    let body = body.get(1..).unwrap_or_default();
+    for content_type in ["application/json", "application/sdp", "text/plain"] {
+        let offer = parse(content_type, false, body).and_then(|parsed| {
+            gate_wanted(&query, &parsed.body)?;
+            offer_of(&parsed.body)
+        });
+        if let Err(problem) = offer {
+            assert!(problem.status.is_client_error() && !problem.code.is_empty() && !problem.detail.is_empty() && !problem.hint.is_empty());
+        }
     }
 }
 

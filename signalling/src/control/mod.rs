@@ -8,6 +8,8 @@ mod tests;
 
 pub(crate) use direct::Direct;
 pub use direct::SessionId;
+#[cfg(any(test, fuzzing))]
+pub(crate) use direct::fuzz_request;
 pub(crate) use rtp_body::codec_named;
 #[cfg(test)]
 pub(crate) use tests::OFFER as TEST_OFFER;
