@@ -32,6 +32,8 @@ struct Line {
     sent: String,
     received: String,
     ends: u32,
+    /// Full segments of the digit on the line.
+    segments: u32,
     last: Option<(u32, u16)>,
 }
 
@@ -81,7 +83,6 @@ impl Line {
         let packet = self.sender.tick(self.timestamp);
         if let Some(packet) = packet {
             let event = TelephoneEvent::parse(&packet.payload).expect("a packet of ours");
-            assert!(event.duration >= 160 && (event.duration.is_multiple_of(160) || event.duration == u16::MAX));
             // The marker stands on the first packet of a digit and on no other.
             assert_eq!(packet.marker, self.last.is_none(), "one marker a digit");
             if let Some((timestamp, duration)) = self.last {
@@ -94,13 +95,16 @@ impl Line {
                         (u16::MAX, timestamp.wrapping_add(u32::from(u16::MAX) * 6)),
                         "segments follow"
                     );
+                    self.segments += 1;
                 }
             }
+            let units = self.segments * u32::from(u16::MAX) + u32::from(event.duration);
+            assert!(units >= 160 && (event.duration == u16::MAX || units.is_multiple_of(160)), "whole frames");
             self.last = Some((packet.timestamp, event.duration));
             self.ends += u32::from(event.end);
             assert!(self.ends == 0 || event.end, "nothing but ends after the end");
             if self.ends == 3 {
-                (self.ends, self.last) = (0, None);
+                (self.ends, self.last, self.segments) = (0, None, 0);
             }
             if let Ok(Some(digit)) = self.receiver.handle_packet(packet.timestamp, &packet.payload, self.now) {
                 self.received.push(digit.symbol);

@@ -7,24 +7,28 @@ use tipring_engine::time::{Span, Time};
 
 use crate::graph::{GraphError, GraphOutcome};
 use crate::session::{
-    CallConnect, CallKey, CallStatus, CallStatusKind, CallTerminate, Command, Dial, Direction, Effect, EngineEvent, Event, Input, Notice,
-    Party, Personal, RequestId, SdpText, SdpType, SessionConfig, Sessions, TerminateStatus, Wacid,
+    CallConnect, CallKey, CallState, CallStatus, CallStatusKind, CallTerminate, Command, Dial, Direction, Effect, EngineEvent, Event,
+    Input, Notice, Party, Personal, RequestId, SdpText, SdpType, SessionConfig, Sessions, TerminateStatus, Wacid,
 };
 
 /// Three bytes an operation. Asserts for each call: media opened, closed and let through once at most and in this order, nothing asked of Graph after its end,
-/// one request at a time, one ending, the last notice; and when nobody says anything any more, every call ends by itself.
+/// one ending, the last notice; and when nobody says anything any more, every call ends by itself but a conversation, which ends with its media.
 pub fn fuzz_session(data: &[u8]) {
     let Some((&flags, data)) = data.split_first() else { return };
     let mut world = World::new(flags);
     for op in data.chunks_exact(3).take(400) {
         world.play(op[0], op[1], op[2]);
     }
-    for _ in 0..2_000 {
-        let Some(at) = world.sessions.poll_timeout() else { break };
-        world.now = world.now.max(at);
-        world.feed(Input::Timeout);
+    world.wait();
+    for view in world.sessions.calls().collect::<Vec<_>>() {
+        let seen = world.witnesses.get_mut(&view.call).expect("announced before");
+        assert!(view.state == CallState::Active && seen.is_open && !seen.is_closed, "{:?} waits for ever in {:?}", view.call, view.state);
+        seen.is_closed = true;
+        let event = EngineEvent::Ended { reason: EndReason::ConsentLost, evidence: Box::default() };
+        world.feed(Input::Engine { call: view.call, event });
     }
-    assert_eq!(world.sessions.calls().count(), 0, "every call ends by itself");
+    world.wait();
+    assert_eq!(world.sessions.calls().count(), 0, "every call ends");
     for (call, seen) in &world.witnesses {
         assert!(!seen.is_open || seen.is_closed, "{call:?}: the media of an ended call is released");
         assert!(!seen.is_announced || seen.is_ended, "{call:?}: an announced call has an end");
@@ -123,6 +127,15 @@ impl World {
             },
         };
         self.feed(input);
+    }
+
+    /// Nobody says anything any more.
+    fn wait(&mut self) {
+        for _ in 0..2_000 {
+            let Some(at) = self.sessions.poll_timeout() else { break };
+            self.now = self.now.max(at);
+            self.feed(Input::Timeout);
+        }
     }
 
     fn feed(&mut self, input: Input) {
