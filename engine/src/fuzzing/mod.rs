@@ -5,6 +5,7 @@ mod digits;
 mod dtls;
 mod ice;
 mod jitter;
+mod leg;
 mod media;
 #[cfg(feature = "opus")]
 mod opus;
@@ -16,6 +17,7 @@ pub use digits::fuzz_dtmf_send;
 pub use dtls::{fuzz_dtls_client, fuzz_dtls_gate};
 pub use ice::fuzz_ice_agent;
 pub use jitter::fuzz_jitter;
+pub use leg::fuzz_rtp_leg;
 pub use media::{fuzz_dtmf, fuzz_opus_reframe, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 #[cfg(feature = "opus")]
 pub use opus::fuzz_opus_decode;
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("reporter", fuzz_reporter),
     ("rtcp", fuzz_rtcp),
     ("rtp", fuzz_rtp),
+    ("rtp_leg", fuzz_rtp_leg),
     ("srtcp_receive", fuzz_srtcp_receive),
     ("srtp_receive", fuzz_srtp_receive),
     ("stun", fuzz_stun),

@@ -614,6 +614,9 @@ pub(crate) fn fuzz_request(data: &[u8]) {
     let body = body.get(1..).unwrap_or_default();
     for content_type in ["application/json", "application/sdp", "text/plain"] {
         let offer = parse(content_type, false, body).and_then(|parsed| {
+            if let Some(Err(why)) = parsed.body.bridge.as_ref().and_then(|bridge| bridge.rtp.as_ref()).map(RtpBody::params) {
+                assert!(!why.is_empty());
+            }
             gate_wanted(&query, &parsed.body)?;
             offer_of(&parsed.body)
         });
