@@ -49,6 +49,42 @@ fn a_full_engine_refuses_and_takes_calls_again_when_one_has_ended() {
     assert_eq!(engine.calls(), 0);
 }
 
+/// UDP sockets of this process on `ports`, from the kernel's tables: other processes may use the same ports on other addresses.
+fn bound(ports: std::ops::RangeInclusive<u16>) -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").expect("our descriptors").flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let ours: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+    let table = std::fs::read_to_string("/proc/self/net/udp").expect("the kernel's table");
+    let is_ours = |line: &str| {
+        let mut words = line.split_whitespace();
+        let port = words.nth(1).and_then(|address| u16::from_str_radix(address.split_once(':')?.1, 16).ok());
+        let inode = words.nth(7).map(|inode| format!("socket:[{inode}]"));
+        port.is_some_and(|port| ports.contains(&port)) && inode.is_some_and(|inode| ours.contains(&inode))
+    };
+    table.lines().skip(1).filter(|line| is_ours(line)).count()
+}
+
+/// Scenario 25, the end of it.
+#[test]
+fn a_drained_engine_leaves_no_socket_behind() {
+    let ports = 42_700..=42_799;
+    let engine = Engine::start(config(ports.clone())).expect("an engine");
+    let calls: Vec<_> = (0..60).map(|_| open(&engine).expect("room")).collect();
+    assert_eq!(bound(ports.clone()), 60);
+    engine.drain();
+    for call in &calls {
+        engine.close(*call, EndReason::HangUp).expect("posted");
+    }
+    let mut over: Vec<_> = std::iter::from_fn(|| engine.next_event(Span::from_secs(2)))
+        .filter_map(|(id, event)| if let CallEvent::Ended(end) = event { Some((id, end.reason)) } else { None })
+        .take(calls.len())
+        .collect();
+    over.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(over, calls.iter().map(|call| (*call, EndReason::HangUp)).collect::<Vec<_>>(), "one event for each call");
+    assert_eq!(engine.calls(), 0);
+    drop(engine);
+    assert_eq!(bound(ports), 0);
+}
+
 #[test]
 fn handshakes_in_flight_are_bounded_apart_from_calls() {
     let engine = Engine::start(EngineConfig { handshakes_max: 1, ..config(42_900..=42_949) }).expect("an engine");

@@ -42,7 +42,7 @@ use tipring_signalling::verdict::Evidence;
 
 const ORIGIN: Time = Time::from_nanos(1_000_000_000);
 const UNIX_MS: u64 = 1_795_300_000_000;
-/// No call of any plan lasts longer; a longer one hangs.
+/// No call of any plan lasts longer than this and what the user talks; a longer one hangs.
 const LIFE_MAX: Span = Span::from_secs(300);
 /// Steps at one instant; more is a loop.
 const STEPS_MAX: u32 = 10_000;
@@ -317,7 +317,7 @@ impl World {
             self.agenda.schedule(self.now + after, Thing::Stall(length));
         }
         if let Some(noise) = self.plan.noise {
-            self.agenda.schedule(self.now + noise.every, Thing::Noise);
+            self.agenda.schedule(self.now + self.plan.noise_after + noise.every, Thing::Noise);
         }
         self.settle_all();
     }
@@ -345,7 +345,8 @@ impl World {
         let Some(next) = next else { panic!("nothing will ever happen again, and the call is not over") };
         self.now = next.max(self.now);
         let age = self.now.since(ORIGIN);
-        assert!(age < LIFE_MAX, "the call never ends");
+        let talk = self.plan.script.hang_up_after.unwrap_or_default();
+        assert!(age < talk + LIFE_MAX, "the call never ends");
         assert!(self.plan.planted.is_none_or(|at| age < at), "a planted failure");
         if self.plan.live_by.is_some_and(|at| at < self.now) {
             let hangs = self.tenant.as_ref().is_some_and(|tenant| tenant.call.is_setting_up());

@@ -86,6 +86,10 @@ pub struct Plan {
     pub nat_rebinds: Option<(Time, SocketAddr)>,
     /// Garbage on top.
     pub noise: Option<Noise>,
+    /// Garbage begins so long after the ring.
+    pub noise_after: Span,
+    /// The garbage, in turn; none: drawn by the seed.
+    pub hostile: Vec<Vec<u8>>,
     /// What happens above IP.
     pub trouble: Trouble,
     /// By this moment the call must have keys, or be over.
@@ -118,6 +122,8 @@ impl Plan {
             nat: None,
             nat_rebinds: None,
             noise: None,
+            noise_after: Span::ZERO,
+            hostile: Vec::new(),
             trouble: Trouble::default(),
             live_by: None,
             planted: None,

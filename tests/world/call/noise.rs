@@ -30,6 +30,10 @@ impl World {
     }
 
     fn garbage(&mut self) -> Vec<u8> {
+        if !self.plan.hostile.is_empty() {
+            let turn = self.outcome.noise as usize % self.plan.hostile.len();
+            return self.plan.hostile[turn].clone();
+        }
         let len = self.dice.below(DATAGRAM_BYTES_MAX as u64 + 2) as usize;
         let mut bytes = vec![0; len];
         self.dice.fill(&mut bytes);

@@ -1,0 +1,100 @@
+//! Many seeds at once: how fast calls are set up, and that the shrinker finds the least of a failure. The swarm itself is the target `swarm`.
+
+use tipring_engine::rng::{Entropy, SeededRng};
+use tipring_engine::time::{Span, Time};
+use tipring_tests::world::{Class, LinkConfig, Outcome, Plan, Sketch, World, attempt, seeds, shrink, swarm};
+
+/// p50, p90, p99 and the longest.
+fn percentiles(mut spans: Vec<Span>) -> [Span; 4] {
+    spans.sort_unstable();
+    [50, 90, 99, 100].map(|of_100| spans[(spans.len() * of_100 / 100).min(spans.len() - 1)])
+}
+
+fn show(what: &str, spans: Vec<Span>) -> [Span; 4] {
+    let of = percentiles(spans);
+    let [p50, p90, p99, max] = of.map(|span| span.as_micros() as f64 / 1_000.0);
+    println!("{what}: p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, max {max:.1} ms");
+    of
+}
+
+/// When the relay could answer, when it was told the nominated pair, when we knew that, and when we had keys. It can answer when it was given
+/// our SDP and a check could have arrived: one that left when the call was opened, `one_way` before.
+fn stages(outcome: &Outcome, one_way: Span) -> [Time; 4] {
+    let ours = outcome.ended.as_ref().expect("a media call").stats.milestones;
+    let arrives = ours.first_check.map(|at| at + one_way);
+    let all = [outcome.stages.sdp.max(arrives), outcome.stages.nominated, ours.ice_connected, ours.dtls_connected];
+    all.map(|at| at.expect("a call that was set up"))
+}
+
+fn brief(seed: u64, link: &LinkConfig) -> Plan {
+    Plan::clean(seed).on(link).short(Span::from_millis(400)).numbered()
+}
+
+#[test]
+fn a_pair_is_nominated_within_a_round_trip_and_60_ms_and_keys_come_two_round_trips_later() {
+    let name = "virtual_swarm::a_pair_is_nominated_within_a_round_trip_and_60_ms_and_keys_come_two_round_trips_later";
+    let times = swarm(name, seeds(0..1_000), |seed| {
+        let delay = Span::from_micros(2_000 + SeededRng::new(seed ^ 0x5e7).below(98_000));
+        let [able, nominated, told, keys] = stages(&World::run(brief(seed, &LinkConfig { delay, ..LinkConfig::default() })), delay);
+        let rtt = delay.times(2);
+        let over = nominated.since(able + rtt);
+        assert!(over <= Span::from_millis(60), "nominated {} us after the round trip of {} us", over.as_micros(), rtt.as_micros());
+        // Computing takes no virtual time.
+        assert!(
+            told + rtt.times(2) >= keys,
+            "keys {} us after the nomination, round trip {} us",
+            keys.since(told).as_micros(),
+            rtt.as_micros()
+        );
+        (over, keys.since(told))
+    });
+    let (over, handshakes) = times.into_iter().unzip();
+    show("nomination, beyond one round trip", over);
+    show("handshake, round trips of 4 to 200 ms", handshakes);
+}
+
+#[test]
+fn media_is_ready_soon_at_ten_percent_loss_for_99_calls_of_a_hundred() {
+    let name = "virtual_swarm::media_is_ready_soon_at_ten_percent_loss_for_99_calls_of_a_hundred";
+    let times = swarm(name, seeds(0..1_000), |seed| {
+        let mut rng = SeededRng::new(seed ^ 0x105);
+        let delay = Span::from_millis(5 + rng.below(56));
+        let link = LinkConfig { delay, jitter: Span::from_millis(rng.below(11)), loss: 1_000, ..LinkConfig::default() };
+        let [able, _, _, keys] = stages(&World::run(brief(seed, &link)), delay);
+        (keys.since(able), seed)
+    });
+    if let Some((slowest, seed)) = times.iter().max() {
+        println!("slowest: {} ms (seed {seed})", slowest.as_millis());
+    }
+    let [_, _, p99, _] = show("media ready at 10 % loss, round trips of 10 to 140 ms", times.into_iter().map(|(span, _)| span).collect());
+    // Not the 1.5 s it shall be (docs/SIMULATION.md, "What falls short"): this holds what there is.
+    assert!(p99 < Span::from_millis(3_500), "{} ms", p99.as_millis());
+}
+
+/// A failure is planted in every call in which two classes meet and faults go on for a while; everything else has to go.
+#[test]
+fn a_planted_failure_is_shrunk_to_what_it_needs() {
+    let fails = |sketch: &Sketch| {
+        let is_planted = sketch.has(Class::Loss) && sketch.has(Class::WallClock) && sketch.faults_ms >= 900;
+        attempt(sketch, |plan| plan.planted = is_planted.then(|| Span::from_millis(300)))
+    };
+    let mut shrunk = 0;
+    for seed in 0..400 {
+        let sketch = Sketch::draw(seed);
+        let Err(why) = fails(&sketch) else { continue };
+        assert_eq!(why, "a planted failure", "seed {seed}");
+        let least = shrink(&sketch, |sketch| fails(sketch).is_err());
+        assert_eq!(least.classes, [Class::Loss, Class::WallClock], "seed {seed}");
+        assert!((900..1_000).contains(&least.faults_ms), "{}", least.command());
+        assert!(
+            least.command().starts_with(&format!("cargo swarm -- --seed {seed} --only loss,wall-clock --faults-ms 9")),
+            "{}",
+            least.command()
+        );
+        shrunk += 1;
+        if shrunk == 3 {
+            return;
+        }
+    }
+    panic!("only {shrunk} of 400 seeds have both classes");
+}
