@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::call::{
     Call, CallConfig, CallEvent, FrameBuffer, Incoming, LocalParams, MediaParams, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole,
+    Watchdogs,
 };
 use crate::codec::SampleRate;
 use crate::codec::silence::SILENCE_PACKET;
@@ -195,7 +196,8 @@ impl World {
             .collect();
         let role = if self.peer.role == DtlsRole::Client { SetupRole::Active } else { SetupRole::Passive };
         let remote = RemoteParams {
-            credentials: Credentials { ufrag: THEIR_UFRAG.into(), pwd: THEIR_PWD.into() },
+            sdes: None,
+            credentials: Some(Credentials { ufrag: THEIR_UFRAG.into(), pwd: THEIR_PWD.into() }),
             lite: choice & 0x40 == 0,
             candidates,
             fingerprints: if choice & 0x80 == 0 { vec![config().dtls.fingerprint()] } else { Vec::new() },
@@ -552,7 +554,14 @@ fn config() -> &'static Arc<CallConfig> {
     CONFIG.get_or_init(|| {
         let certificate = Certificate::generate(1_795_305_600).expect("a certificate");
         let dtls = DtlsContext::new(DtlsConfig::default(), certificate).expect("a context");
-        Arc::new(CallConfig { ice: IceConfig::default(), dtls, jitter: JitterConfig::default(), complexity: 0, ntp_origin: 1 << 63 })
+        Arc::new(CallConfig {
+            ice: IceConfig::default(),
+            dtls,
+            jitter: JitterConfig::default(),
+            complexity: 0,
+            ntp_origin: 1 << 63,
+            watchdogs: Watchdogs::default(),
+        })
     })
 }
 

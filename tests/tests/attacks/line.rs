@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use tipring_engine::call::{
-    Call, CallConfig, CallEvent, CallStats, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole,
+    Call, CallConfig, CallEvent, CallStats, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole, Watchdogs,
 };
 use tipring_engine::codec::SampleRate;
 use tipring_engine::dtls::{Certificate, DtlsConfig, DtlsContext};
@@ -127,15 +127,21 @@ impl Line {
         let mut relay = Relay::new(config).expect("a relay");
         let certificate = Certificate::generate(1_795_300_000).expect("a certificate");
         let dtls = DtlsContext::new(DtlsConfig::default(), certificate).expect("a context");
-        let config =
-            Arc::new(CallConfig { ice: IceConfig::default(), dtls, jitter: JitterConfig::default(), complexity: 0, ntp_origin: 0 });
+        let config = Arc::new(CallConfig {
+            ice: IceConfig::default(),
+            dtls,
+            jitter: JitterConfig::default(),
+            complexity: 0,
+            ntp_origin: 0,
+            watchdogs: Watchdogs::default(),
+        });
         let (speaker, heard) = mpsc::channel();
         let candidates = vec![Candidate::host(at(OUR_V4), u16::MAX), Candidate::host(at(OUR_V6), u16::MAX - 1)];
         let mut entropy = SeededRng::new(seed);
         let call = Call::new(&config, SetupRole::Active, candidates, Box::new(Listener(speaker)), &mut entropy, now).expect("a call");
         let offer = sdp::read_offer(&relay.offer()).expect("the simulator's own offer");
         let answer = sdp::write_answer(&offer, call.local_params(), 1);
-        let (peer, _) = judge(&answer, SdpKind::Answer);
+        let (peer, _) = judge(&answer, SdpKind::Answer, false);
         relay.set_peer(peer.expect("our own answer"), now);
         let line = Self {
             call,

@@ -158,7 +158,8 @@ impl Rig {
 
     fn set_remote(&mut self, media: MediaParams) {
         let remote = RemoteParams {
-            credentials: Credentials { ufrag: "Xq3k".into(), pwd: RELAY_PWD.into() },
+            sdes: None,
+            credentials: Some(Credentials { ufrag: "Xq3k".into(), pwd: RELAY_PWD.into() }),
             lite: true,
             candidates: vec![Candidate::host(self.path.remote, 65_535)],
             fingerprints: vec![Fingerprint([9; 32])],
