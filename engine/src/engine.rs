@@ -10,9 +10,9 @@ use crate::call::{
 use crate::dtls::{Certificate, DtlsConfig, DtlsContext};
 use crate::dtmf::DigitRefused;
 use crate::error::{AdmitError, EndReason, SetupError};
-use crate::ice::{Candidate, IceConfig};
+use crate::ice::{Candidate, IceConfig, SPACING_BEHIND_NAT, StartPacer, is_usable_remote};
 use crate::jitter::JitterConfig;
-use crate::net::{AddressPolicy, Epoll, MediaSocket, Ports, Waker, local_addresses, pin_to_core};
+use crate::net::{Epoll, MediaSocket, Ports, Waker, pin_to_core};
 use crate::rng::Entropy;
 use crate::shard::{Clock, Command, FarSockets, Load, Mailbox, NewCall, Shard};
 use crate::time::Span;
@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use crate::net::{AddressPolicy, AddressRule, Discovered, InterfaceAddress, local_addresses};
+
 /// Names one call of one engine, for its whole life and never again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallId(pub u64);
@@ -31,10 +33,20 @@ pub struct CallId(pub u64);
 /// Limits and addresses. Plain data, checked once by [`Engine::start`].
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Local addresses to bind and advertise: at most one IPv4 and one IPv6.
+    /// Local addresses to bind and advertise: at most one IPv4 and one IPv6. Empty: what the routing table names and the rules below let through.
     pub addresses: Vec<IpAddr>,
     /// Public addresses that a 1:1 NAT maps them to, advertised instead.
     pub public_addresses: Vec<IpAddr>,
+    /// If not empty, only interfaces and networks named here are looked at when `addresses` is empty; bridges and link-local ones too, if named.
+    pub candidate_allow: Vec<AddressRule>,
+    /// Interfaces and networks never to be used.
+    pub candidate_deny: Vec<AddressRule>,
+    /// STUN servers that tell what a NAT makes of our addresses: at most one per family. Families with a public address do not ask.
+    pub stun_servers: Vec<SocketAddr>,
+    /// How long our description may wait for them.
+    pub gather_patience: Span,
+    /// Least time between two STUN transaction starts of any calls. None: 5 ms with STUN servers (there is a NAT), else 250 us (docs/adr/0007).
+    pub check_spacing: Option<Span>,
     /// Loopback addresses may be bound, advertised and sent to. For tests and the demo.
     pub allow_loopback: bool,
     /// Local UDP ports.
@@ -66,6 +78,11 @@ impl Default for EngineConfig {
         Self {
             addresses: Vec::new(),
             public_addresses: Vec::new(),
+            candidate_allow: Vec::new(),
+            candidate_deny: Vec::new(),
+            stun_servers: Vec::new(),
+            gather_patience: IceConfig::default().gather_patience,
+            check_spacing: None,
             allow_loopback: false,
             ports: 40_000..=49_999,
             cores: Vec::new(),
@@ -98,9 +115,9 @@ impl EngineConfig {
     /// Every fault of the configuration, each with what to do; empty when it can be used.
     pub fn check(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let policy = AddressPolicy { allow_loopback: self.allow_loopback };
+        let policy = self.address_policy();
         for &address in &self.addresses {
-            if let Some(why) = policy.refusal(address) {
+            if let Some(why) = policy.refusal(None, address) {
                 faults.push(format!("address {address} cannot be a candidate: {why}"));
             }
         }
@@ -115,6 +132,23 @@ impl EngineConfig {
             if !self.addresses.is_empty() && !self.addresses.iter().any(|a| a.is_ipv4() == public.is_ipv4()) {
                 faults.push(format!("public address {public} has no local address of its family to stand for"));
             }
+        }
+        for server in &self.stun_servers {
+            if !is_usable_remote(*server, self.allow_loopback) {
+                faults
+                    .push(format!("STUN server {server} cannot be asked: give an address that this host can send to, and its port (3478)"));
+            }
+        }
+        for (family, is_v4) in [("IPv4", true), ("IPv6", false)] {
+            if self.stun_servers.iter().filter(|s| s.is_ipv4() == is_v4).count() > 1 {
+                faults.push(format!("more than one STUN server for {family}: name at most one per family"));
+            }
+        }
+        if self.gather_patience > GATHER_PATIENCE_MAX {
+            faults.push(format!("gather_patience is above {} ms: Meta's caller waits for it", GATHER_PATIENCE_MAX.as_millis()));
+        }
+        if self.check_spacing.is_some_and(|spacing| spacing > CHECK_SPACING_MAX) {
+            faults.push(format!("check_spacing is above {} ms: calls would never come to their checks", CHECK_SPACING_MAX.as_millis()));
         }
         if self.ports.is_empty() || *self.ports.start() == 0 {
             faults.push(format!(
@@ -142,10 +176,32 @@ impl EngineConfig {
         }
         faults
     }
+
+    /// Which addresses of the host may be used.
+    fn address_policy(&self) -> AddressPolicy {
+        AddressPolicy { allow_loopback: self.allow_loopback, allow: self.candidate_allow.clone(), deny: self.candidate_deny.clone() }
+    }
+
+    fn ice(&self) -> IceConfig {
+        let default = if self.stun_servers.is_empty() { StartPacer::default() } else { StartPacer::new(SPACING_BEHIND_NAT) };
+        IceConfig {
+            allow_loopback: self.allow_loopback,
+            patience: self.ice_patience,
+            stun_servers: self.stun_servers.clone(),
+            gather_patience: self.gather_patience,
+            starts: self.check_spacing.map_or(default, StartPacer::new),
+            ..IceConfig::default()
+        }
+    }
 }
 
 /// Below this, an ordinary hole in a radio link would count as quiet.
 const WATCHDOG_MIN: Span = Span::from_secs(2);
+
+/// The caller hears ring-back meanwhile; ICE and DTLS start after it.
+const GATHER_PATIENCE_MAX: Span = Span::from_secs(2);
+/// Two checks of a pair in the 8 s that media has, with a hundred calls at once.
+const CHECK_SPACING_MAX: Span = Span::from_millis(40);
 
 /// Below this a healthy but distant relay would be given up.
 const PATIENCE_MIN: Span = Span::from_millis(500);
@@ -186,12 +242,21 @@ pub struct Engine {
 impl Engine {
     /// Checks the configuration, makes the certificate, starts and pins the shards. No addresses configured: those the routing table names.
     pub fn start(mut config: EngineConfig) -> Result<Self, StartError> {
+        let mut faults = Vec::new();
         if config.addresses.is_empty() {
-            config.addresses = local_addresses(AddressPolicy { allow_loopback: config.allow_loopback });
+            let found = local_addresses(&config.address_policy());
+            if found.chosen.is_empty() {
+                faults.push(format!(
+                    "this host has no address that Meta could reach ({found}): set addresses, or name one in candidate_allow"
+                ));
+            }
+            config.addresses = found.chosen;
         }
-        let mut faults = config.check();
-        if config.addresses.is_empty() {
-            faults.push("this host has no address that Meta could reach: set `addresses`".to_owned());
+        faults.extend(config.check());
+        for &address in &config.addresses {
+            if let Err(e) = MediaSocket::bind(SocketAddr::new(address, 0)) {
+                faults.push(format!("address {address} cannot be bound: {e}; name an address of this host, or leave addresses out"));
+            }
         }
         if !faults.is_empty() {
             return Err(StartError(faults.join("; ")));
@@ -201,7 +266,7 @@ impl Engine {
         let certificate = Certificate::generate(clock.unix_origin_s()).map_err(library)?;
         let dtls = DtlsConfig { profiles: config.profiles.clone(), patience: config.dtls_patience, ..DtlsConfig::default() };
         let call_config = Arc::new(CallConfig {
-            ice: IceConfig { allow_loopback: config.allow_loopback, patience: config.ice_patience, ..IceConfig::default() },
+            ice: config.ice(),
             dtls: DtlsContext::new(dtls, certificate).map_err(library)?,
             jitter: JitterConfig::default(),
             complexity: config.complexity,
@@ -244,6 +309,8 @@ impl Engine {
     }
 
     /// Binds a port, makes credentials, and puts the call on a shard. `role` is what our SDP says: `Active` (or `Passive`) to answer, `ActPass` to offer.
+    ///
+    /// With STUN servers configured the parameters may be incomplete: write no description before [`CallEvent::LocalReady`].
     pub fn open_call(&self, role: SetupRole, port: Box<dyn MediaPort>) -> Result<(CallId, LocalParams), AdmitError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(AdmitError::Draining);
@@ -319,7 +386,8 @@ impl Engine {
             let preference = u16::MAX - i as u16;
             let public = self.config.public_addresses.iter().find(|p| p.is_ipv4() == local.is_ipv4());
             candidates.push(match public {
-                // A 1:1 NAT keeps ports: what the world sees is a host candidate with another address.
+                // A 1:1 NAT keeps ports: what the world sees is a host candidate with another address. Its base is what the socket is bound to:
+                // pairs, PRIORITY and datagrams go by the base, only the description by the address (RFC 8445 section 5.1.1).
                 Some(&public) => Candidate { base: Some(local), ..Candidate::host(SocketAddr::new(public, local.port()), preference) },
                 None => Candidate::host(local, preference),
             });

@@ -18,8 +18,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tipring_engine::bridge::rtp::RtpLegParams;
-use tipring_engine::engine::EngineConfig;
+use tipring_engine::engine::{AddressRule, EngineConfig};
 use tipring_engine::keying::Profile;
+use tipring_engine::time::Span;
 
 /// Everything the daemon needs to know. Plain data; build it in code or with [`Config::from_toml`].
 #[derive(Clone, Debug)]
@@ -390,6 +391,11 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
             "add that family to engine.addresses, or remove it here",
         );
     }
+    let candidate_allow = read_rules(r, &mut s, "candidate_allow");
+    let candidate_deny = read_rules(r, &mut s, "candidate_deny");
+    let stun_servers = read_stun_servers(r, &mut s);
+    let gather_ms = s.integer(r, "gather_ms", 50..=2_000, default.gather_patience.as_millis());
+    let check_spacing = s.is_set("check_spacing_us").then(|| s.integer(r, "check_spacing_us", 0..=40_000, 0)).map(Span::from_micros);
     let mut ports = default.ports.clone();
     if let Some((text, span)) = s.str(r, "ports") {
         let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse::<u16>().ok()?, b.trim().parse::<u16>().ok()?)));
@@ -424,6 +430,11 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
     let config = EngineConfig {
         addresses,
         public_addresses,
+        candidate_allow,
+        candidate_deny,
+        stun_servers,
+        gather_patience: Span::from_millis(gather_ms),
+        check_spacing,
         allow_loopback,
         ports,
         cores: s.integers(r, "cores", 1_023).into_iter().map(|c| c as usize).collect(),
@@ -438,6 +449,44 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
     let drain_max = Duration::from_secs(s.integer(r, "drain_s", 0..=86_400, 30));
     s.finish(r);
     (config, drain_max)
+}
+
+/// Interfaces and networks.
+fn read_rules(r: &mut Reader<'_>, s: &mut Section<'_, '_>, key: &'static str) -> Vec<AddressRule> {
+    let mut rules = Vec::new();
+    for (i, (text, span)) in s.strings(r, key).unwrap_or_default().into_iter().enumerate() {
+        match text.parse() {
+            Ok(rule) => rules.push(rule),
+            Err(why) => r.fault(
+                format!("engine.{key}[{i}]"),
+                Some(&span),
+                format!("names nothing: {why}"),
+                "write an interface as \"eth0\" or \"docker*\", or a network as \"10.0.0.0/8\"",
+            ),
+        }
+    }
+    rules
+}
+
+/// At most one server per family, by address: a name would have to be looked up, and could point elsewhere tomorrow.
+fn read_stun_servers(r: &mut Reader<'_>, s: &mut Section<'_, '_>) -> Vec<SocketAddr> {
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    for (i, (text, span)) in s.strings(r, "stun_servers").unwrap_or_default().into_iter().enumerate() {
+        let place = format!("engine.stun_servers[{i}]");
+        match text.parse::<SocketAddr>() {
+            Ok(server) if servers.iter().any(|s| s.is_ipv4() == server.is_ipv4()) => {
+                r.fault(place, Some(&span), "is the second server of its family", "keep at most one for IPv4 and one for IPv6");
+            }
+            Ok(server) => servers.push(server),
+            Err(_) => r.fault(
+                place,
+                Some(&span),
+                "is not an address and port",
+                "write for example \"198.51.100.7:3478\" or \"[2001:db8::7]:3478\"",
+            ),
+        }
+    }
+    servers
 }
 
 /// Names of profiles in the file.

@@ -215,6 +215,7 @@ fn local() -> LocalParams {
     LocalParams {
         credentials: Credentials { ufrag: "abcd1234abcd1234".into(), pwd: "abcd1234abcd1234abcd1234".into() },
         candidates: vec![Candidate { address, kind: CandidateKind::Host, priority: 2_130_706_431, foundation: "1".into(), base: None }],
+        complete: true,
         fingerprint: Fingerprint([7; 32]),
         role: SetupRole::Active,
         sdes: SdesSecret::generate(&mut SeededRng::new(1)),

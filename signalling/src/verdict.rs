@@ -3,6 +3,10 @@
 //! Decides: the wording of every ending, in one table per source. Is given: end reasons, Graph errors, webhook errors, and evidence.
 //! Refuses: deciding that a call ends. Sentences hold no number, id or address.
 
+mod evidence;
+
+pub use evidence::{Evidence, Family, LocalCandidates, Reached, is_unroutable};
+
 use core::fmt;
 use std::borrow::Cow;
 
@@ -24,29 +28,6 @@ pub struct Verdict {
     pub advice: Cow<'static, str>,
     /// Facts it leans on: name and value. Texts of Meta under `details` may quote a phone number.
     pub evidence: Vec<(&'static str, String)>,
-}
-
-/// What the engine knows about a call that ended, as far as it matters for the verdict. Unknown members stay `None`.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Evidence {
-    /// Connectivity checks sent.
-    pub checks_sent: Option<u32>,
-    /// Authentic answers to them.
-    pub checks_answered: Option<u32>,
-    /// Whether every candidate in our SDP was a private address.
-    pub local_candidates_private: Option<bool>,
-    /// Media packets sent.
-    pub packets_out: Option<u64>,
-    /// Authentic media packets received.
-    pub packets_in: Option<u64>,
-    /// Milliseconds from opening to media ready.
-    pub setup_ms: Option<u64>,
-    /// Milliseconds before the end at which our last media packet left.
-    pub last_out_ms: Option<u64>,
-    /// Milliseconds before the end at which the last authentic media or report came.
-    pub last_in_ms: Option<u64>,
-    /// What the engine knows of the handshake; `None` where there was none.
-    pub dtls: Option<DtlsEvidence>,
 }
 
 /// The handshake of a call that ended.
@@ -93,23 +74,6 @@ impl DtlsEvidence {
     }
 }
 
-impl Evidence {
-    fn list(&self) -> Vec<(&'static str, String)> {
-        let text = |value: Option<u64>| value.map(|v| v.to_string());
-        let members = [
-            ("checks_sent", text(self.checks_sent.map(u64::from))),
-            ("checks_answered", text(self.checks_answered.map(u64::from))),
-            ("local_candidates_private", self.local_candidates_private.map(|b| b.to_string())),
-            ("packets_out", text(self.packets_out)),
-            ("packets_in", text(self.packets_in)),
-            ("setup_ms", text(self.setup_ms)),
-            ("last_out_ms", text(self.last_out_ms)),
-            ("last_in_ms", text(self.last_in_ms)),
-        ];
-        members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
-}
-
 impl Verdict {
     /// Of an ending by the engine.
     pub fn of_end(reason: EndReason, evidence: &Evidence) -> Self {
@@ -121,10 +85,7 @@ impl Verdict {
                 "the path stood, but no media ever came from Meta",
                 "check that the firewall lets UDP in from the relay, and whether the user's app was muted or in a lift",
             ),
-            other => {
-                let (sentence, advice) = end_row(other);
-                Self::fixed(other.code(), sentence, advice)
-            }
+            other => row(other),
         };
         if let EndReason::DtlsAlert(description) = reason {
             verdict.evidence.push(("alert", alert_name(description).map_or_else(|| description.to_string(), str::to_owned)));
@@ -134,6 +95,31 @@ impl Verdict {
         }
         verdict.evidence.extend(evidence.list());
         verdict
+    }
+
+    /// Of a call that ended without the engine's doing, by what the engine knows: the cause comes first; the symptom, as Meta or we named it,
+    /// joins the evidence under the name given.
+    ///
+    /// `None` if the engine knows of no fault: its media stood, and packets left.
+    pub fn of_autopsy(evidence: &Evidence, symptom: Option<(&'static str, &Self)>) -> Option<Self> {
+        let mut verdict = match evidence.reached? {
+            Reached::Checking => of_ice_timeout(evidence),
+            Reached::Handshake => of_dtls_timeout(evidence),
+            Reached::Media if evidence.packets_out == Some(0) => row(EndReason::NoEgress),
+            Reached::Media => return None,
+        };
+        if evidence.reached == Some(Reached::Handshake) {
+            verdict.evidence.extend(evidence.dtls.iter().flat_map(DtlsEvidence::list));
+        }
+        verdict.evidence.extend(evidence.list());
+        verdict.evidence.extend(symptom.map(|(name, symptom)| (name, symptom.code.to_string())));
+        Some(verdict)
+    }
+
+    /// Adds what the engine knows to the evidence.
+    pub(crate) fn with(mut self, evidence: &Evidence) -> Self {
+        self.evidence.extend(evidence.list());
+        self
     }
 
     /// Of a refusal by Graph; `action` is [`crate::graph::GraphAction::name`].
@@ -264,28 +250,41 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// No check was answered for good: the evidence tells which of the usual causes it is.
+/// No pair was nominated: the evidence tells which of the usual causes it is.
 fn of_ice_timeout(evidence: &Evidence) -> Verdict {
-    match (evidence.checks_sent, evidence.checks_answered, evidence.local_candidates_private) {
-        (Some(0), ..) => Verdict::fixed(
+    let known = |value: Option<u64>| value.unwrap_or(0);
+    match (evidence.checks_sent, known(evidence.checks_answered)) {
+        (Some(0), _) => Verdict::fixed(
             "ICE_NO_CHECKS",
             "no connectivity check could be sent at all",
             "check that the host has a route for the address family of Meta's candidates",
         ),
-        (_, Some(0) | None, Some(true)) => Verdict::fixed(
-            "ICE_NO_RESPONSE_PRIVATE_CANDIDATE",
-            "no connectivity check was answered, and our SDP named private addresses only",
-            "configure public_addresses, and let UDP of the media ports through the firewall",
-        ),
-        (_, Some(1..), _) => Verdict::fixed(
+        (_, 1..) => Verdict::fixed(
             "ICE_UNSTABLE",
             "connectivity checks were answered, but none was good enough to nominate",
             "look for packet loss or a NAT that changes ports between us and the relay",
         ),
-        _ => {
-            let (sentence, advice) = end_row(EndReason::IceTimeout);
-            Verdict::fixed(EndReason::IceTimeout.code(), sentence, advice)
-        }
+        (Some(sent), 0) if known(evidence.sends_refused) >= sent => Verdict::fixed(
+            "ICE_NO_ROUTE",
+            "the operating system refused to send every connectivity check",
+            "check the routes and the outgoing firewall rules of this host for the address family of Meta's candidates",
+        ),
+        (_, 0) if known(evidence.checks_refused) > 0 => Verdict::fixed(
+            "ICE_REFUSED",
+            "Meta's relay answered our connectivity checks with errors only",
+            "check that Meta took the SDP of this very call (pre_accept or accept answered 200); report it if it did",
+        ),
+        (_, 0) if known(evidence.stun_unsigned) > 0 => Verdict::fixed(
+            "ICE_UNSIGNED_ANSWERS",
+            "connectivity checks were answered, but by somebody who does not know the password of Meta's SDP",
+            "check that the SDP belongs to this call, and that no proxy between us and the relay rewrites STUN",
+        ),
+        (_, 0) if evidence.is_private_only() => Verdict::fixed(
+            "ICE_NO_RESPONSE_PRIVATE_CANDIDATE",
+            "no connectivity check was answered, and our SDP named private addresses only",
+            "configure public_addresses or stun_servers, and let UDP of the media ports through the firewall",
+        ),
+        _ => row(EndReason::IceTimeout),
     }
 }
 
@@ -320,6 +319,12 @@ const fn is_of_dtls(reason: EndReason) -> bool {
             | EndReason::NoSrtpProfile
             | EndReason::PeerClosed
     )
+}
+
+/// The plain verdict of an end reason.
+fn row(reason: EndReason) -> Verdict {
+    let (sentence, advice) = end_row(reason);
+    Verdict::fixed(reason.code(), sentence, advice)
 }
 
 /// Sentence and advice of each end reason.
@@ -430,6 +435,7 @@ mod tests {
         }
     }
 
+    /// Each way ICE can fail has its own code, and each names what the engine saw.
     #[test]
     fn evidence_sharpens_quiet() {
         let of = |packets_in| {
@@ -443,15 +449,28 @@ mod tests {
 
     #[test]
     fn evidence_sharpens_an_ice_timeout() {
-        let of = |sent, answered, private| {
-            let evidence =
-                Evidence { checks_sent: sent, checks_answered: answered, local_candidates_private: private, ..Evidence::default() };
-            Verdict::of_end(EndReason::IceTimeout, &evidence).code
-        };
-        assert_eq!(of(Some(9), Some(0), Some(true)), "ICE_NO_RESPONSE_PRIVATE_CANDIDATE");
-        assert_eq!(of(Some(9), Some(0), Some(false)), "ICE_TIMEOUT");
-        assert_eq!(of(Some(9), Some(3), Some(true)), "ICE_UNSTABLE");
-        assert_eq!(of(Some(0), Some(0), None), "ICE_NO_CHECKS");
+        let private = LocalCandidates { hosts: 2, reflexive: 0, unroutable: 2 };
+        let base = Evidence { checks_sent: Some(9), checks_answered: Some(0), reached: Some(Reached::Checking), ..Evidence::default() };
+        let table = [
+            ("ICE_NO_CHECKS", Evidence { checks_sent: Some(0), ..base.clone() }),
+            ("ICE_UNSTABLE", Evidence { checks_answered: Some(3), local: Some(private), ..base.clone() }),
+            ("ICE_NO_ROUTE", Evidence { sends_refused: Some(9), ..base.clone() }),
+            ("ICE_REFUSED", Evidence { checks_refused: Some(2), ..base.clone() }),
+            ("ICE_UNSIGNED_ANSWERS", Evidence { stun_unsigned: Some(1), ..base.clone() }),
+            ("ICE_NO_RESPONSE_PRIVATE_CANDIDATE", Evidence { local: Some(private), ..base.clone() }),
+            ("ICE_TIMEOUT", Evidence { local: Some(LocalCandidates { unroutable: 1, ..private }), ..base.clone() }),
+            ("ICE_TIMEOUT", base),
+        ];
+        for (code, evidence) in &table {
+            let ended = Verdict::of_end(EndReason::IceTimeout, evidence);
+            assert_eq!(ended.code, *code);
+            assert!(!ended.advice.is_empty(), "{code}: what to do");
+            assert!(ended.evidence.iter().any(|(name, _)| *name == "checks_sent"), "{code}: {:?}", ended.evidence);
+            let meta = Verdict::of_meta(&MetaError { code: 138_021, details: String::new() });
+            let autopsy = Verdict::of_autopsy(evidence, Some(("meta", &meta))).expect("the engine knows");
+            assert_eq!(autopsy.code, *code, "whoever ends the call, the cause is the same");
+            assert_eq!(autopsy.evidence.last(), Some(&("meta", "META_138021".to_owned())));
+        }
         let alert = Verdict::of_end(EndReason::DtlsAlert(42), &Evidence { packets_out: Some(0), ..Evidence::default() });
         assert_eq!(alert.evidence, [("alert", "bad_certificate".to_owned()), ("packets_out", "0".to_owned())]);
     }
@@ -473,6 +492,29 @@ mod tests {
         assert!(wrong.evidence.contains(&("fingerprint_shown", "12:34:56:78".to_owned())));
         let hung_up = of(EndReason::HangUp, DtlsEvidence::default());
         assert!(hung_up.evidence.is_empty(), "a call that went well says nothing of its handshake");
+    }
+
+    #[test]
+    fn an_autopsy_goes_as_far_as_the_call_came() {
+        let dtls = |datagrams_in| DtlsEvidence { datagrams_in, ..DtlsEvidence::default() };
+        let at = |reached, dtls_in, packets_out| {
+            let evidence = Evidence { reached, dtls: Some(dtls(dtls_in)), packets_out: Some(packets_out), ..Evidence::default() };
+            Verdict::of_autopsy(&evidence, None).map(|v| v.code.into_owned())
+        };
+        assert_eq!(at(Some(Reached::Handshake), 0, 0).as_deref(), Some("DTLS_SILENT"));
+        assert_eq!(at(Some(Reached::Handshake), 3, 0).as_deref(), Some("DTLS_TIMEOUT"));
+        assert_eq!(at(Some(Reached::Media), 6, 0).as_deref(), Some("NO_EGRESS_20S"));
+        assert_eq!(at(Some(Reached::Media), 6, 100), None, "then Meta's own word stands");
+        assert_eq!(at(None, 0, 0), None);
+        let evidence = Evidence {
+            reached: Some(Reached::Handshake),
+            dtls: Some(dtls(0)),
+            ipv4: Some(Family { sent: 4, answered: 2 }),
+            ipv6: Some(Family { sent: 3, answered: 0 }),
+            ..Evidence::default()
+        };
+        let list = Verdict::of_autopsy(&evidence, None).expect("a fault").evidence;
+        assert!(list.contains(&("ipv4", "4 sent, 2 answered".to_owned())) && list.contains(&("ipv6", "3 sent, 0 answered".to_owned())));
     }
 
     #[test]

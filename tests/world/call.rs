@@ -38,7 +38,7 @@ use tipring_signalling::sdp;
 use tipring_signalling::session::{
     CallKey, Command, Dial, Effect, EngineEvent, Input, Notice, Personal, RequestId, SessionConfig, Sessions,
 };
-use tipring_signalling::verdict::Evidence;
+use tipring_signalling::verdict::{Evidence, LocalCandidates};
 
 const ORIGIN: Time = Time::from_nanos(1_000_000_000);
 const UNIX_MS: u64 = 1_795_300_000_000;
@@ -120,8 +120,6 @@ enum Thing {
 struct Tenant {
     key: CallKey,
     call: Call,
-    /// The session machine closed it: it does not want to hear of the end.
-    released: bool,
 }
 
 /// The host's end: the greeting, then the echo; keeps what is heard.
@@ -464,10 +462,13 @@ impl World {
                 }
                 CallEvent::Ended(ended) => {
                     over = true;
-                    let told = EngineEvent::Ended { reason: ended.reason, evidence: Box::new(Evidence::default()) };
+                    let local = LocalCandidates::of(tenant.call.local_params());
+                    let told = EngineEvent::Ended { reason: ended.reason, evidence: Box::new(Evidence::of(&ended.stats, local)) };
                     self.outcome.ended = Some(*ended);
-                    (!tenant.released).then_some(told)
+                    Some(told)
                 }
+                // No STUN server is configured in this world.
+                CallEvent::LocalReady(_) => None,
                 CallEvent::IceConnected { .. }
                 | CallEvent::GateOpened
                 | CallEvent::FirstRtpOut
@@ -510,7 +511,6 @@ impl World {
             }
             Effect::CloseCall { call, reason } => {
                 if let Some(tenant) = self.tenant.as_mut().filter(|tenant| tenant.key == call) {
-                    tenant.released = true;
                     tenant.call.close(reason, self.now);
                 }
             }
@@ -550,7 +550,7 @@ impl World {
         if let Some(error) = refused {
             return EngineEvent::NotSetUp(error);
         }
-        self.tenant = Some(Tenant { key, call, released: false });
+        self.tenant = Some(Tenant { key, call });
         EngineEvent::LocalReady(Box::new(local))
     }
 

@@ -129,6 +129,7 @@ impl Call {
         let local = LocalParams {
             credentials: credentials.clone(),
             candidates: candidates.clone(),
+            complete: true,
             fingerprint: config.dtls.fingerprint(),
             role,
             sdes: SdesSecret::generate(entropy),
@@ -169,6 +170,7 @@ impl Call {
         };
         call.stats.milestones.opened = now;
         call.recorder.note(Moment::Opened, now);
+        call.local.complete = !call.ice.start_gathering(now);
         Ok(call)
     }
 
@@ -420,6 +422,11 @@ impl Call {
         let sent = self.next_datagram(scratch, out, now)?;
         self.stats.datagrams_out += 1;
         Some(sent)
+    }
+
+    /// Notes that the operating system refused the last datagram of [`Self::poll_transmit`]: evidence, nothing more.
+    pub fn note_send_refused(&mut self) {
+        self.stats.sends_refused += 1;
     }
 
     fn next_datagram(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<(usize, Path)> {
@@ -685,6 +692,12 @@ impl Call {
     fn drain_ice(&mut self, now: Time) {
         while let Some(event) = self.ice.poll_event() {
             match event {
+                IceEvent::Gathered => {
+                    self.local.candidates = self.ice.local_candidates().to_vec();
+                    self.local.complete = true;
+                    self.recorder.note(Moment::Gathered { candidates: self.local.candidates.len().min(255) as u8 }, now);
+                    self.push_event(CallEvent::LocalReady(Box::new(self.local.clone())));
+                }
                 IceEvent::Nominated { path, rtt } => self.path_ready(path, rtt, now),
                 IceEvent::Failed(reason) => self.close(reason, now),
             }

@@ -1,5 +1,6 @@
 //! What a call tells its host.
 
+use super::params::LocalParams;
 use super::stats::CallStats;
 use crate::dtmf::Digit;
 use crate::error::EndReason;
@@ -10,6 +11,8 @@ use crate::time::{Span, Time};
 /// A lifecycle event. `Ended` comes exactly once and last.
 #[derive(Clone, PartialEq, Debug)]
 pub enum CallEvent {
+    /// Our parameters are complete: STUN servers have answered or had their time. Only if `LocalParams::complete` was false at first.
+    LocalReady(Box<LocalParams>),
     /// ICE nominated its one pair; DTLS starts. With a peer that has no ICE: its address is known, `rtt` is zero.
     IceConnected {
         /// The pair: local base and remote address.
@@ -71,6 +74,7 @@ pub struct Recorded {
 #[allow(missing_docs, reason = "the names are the steps of docs/CALL_PATH.md")]
 pub enum Moment {
     Opened,
+    Gathered { candidates: u8 },
     RemoteParams { candidates: u8 },
     FirstCheckOut,
     IceConnected { rtt: Span },

@@ -23,8 +23,10 @@ pub enum SetupRole {
 pub struct LocalParams {
     /// Our ICE credentials.
     pub credentials: Credentials,
-    /// Our candidates, best first; all there will ever be.
+    /// Our candidates, best first; all there will ever be, if `complete`.
     pub candidates: Vec<Candidate>,
+    /// Whether a description may be written from this. False while STUN servers are asked: `CallEvent::LocalReady` brings the rest.
+    pub complete: bool,
     /// Fingerprint of our certificate.
     pub fingerprint: Fingerprint,
     /// What we say in `a=setup`: `Active` in answers, `ActPass` in offers.

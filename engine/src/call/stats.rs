@@ -45,6 +45,8 @@ pub struct CallStats {
     pub datagrams_in: u64,
     /// Datagrams sent, all kinds.
     pub datagrams_out: u64,
+    /// Of these, datagrams that the operating system refused to take: no route, a full queue.
+    pub sends_refused: u64,
     /// RTP packets sent.
     pub rtp_out: u64,
     /// RTP payload octets sent.

@@ -69,6 +69,8 @@ struct World {
     nominated_paths: Vec<Path>,
     selected: Option<Path>,
     failed: Option<EndReason>,
+    gathers: bool,
+    gathered: bool,
 }
 
 impl World {
@@ -77,8 +79,22 @@ impl World {
         let mut entropy = SeededRng::new(u64::from(flags));
         let ours = Credentials::generate(&mut entropy);
         let locals = vec![Candidate::host(local(4), 65_535), Candidate::host(local(6), 65_534)];
-        let agent = Agent::new(IceConfig { pacing, ..IceConfig::default() }, ours.clone(), locals, &mut entropy);
-        Self { agent, now: Time::ZERO, ours, sent: Vec::new(), nominated_paths: Vec::new(), selected: None, failed: None }
+        let stun_servers = if flags & 0x30 != 0x30 { Vec::new() } else { vec![stun_server()] };
+        let mut agent = Agent::new(IceConfig { pacing, stun_servers, ..IceConfig::default() }, ours.clone(), locals, &mut entropy);
+        let gathers = agent.start_gathering(Time::ZERO);
+        let mut world = Self {
+            agent,
+            now: Time::ZERO,
+            ours,
+            sent: Vec::new(),
+            nominated_paths: Vec::new(),
+            selected: None,
+            failed: None,
+            gathers,
+            gathered: false,
+        };
+        world.drain();
+        world
     }
 
     fn path(&self, choice: u8) -> Path {
@@ -111,7 +127,8 @@ impl World {
         let mut out = [0; 200];
         let mut writer = StunWriter::new(&mut out, if is_success { Class::Success } else { Class::Error }, id);
         if flags & 1 == 0 {
-            writer.xor_mapped_address(if flags & 2 == 0 { path.local } else { remote(6, 99) });
+            let seen = if path.remote == stun_server() { remote(4, 77) } else { path.local };
+            writer.xor_mapped_address(if flags & 2 == 0 { seen } else { remote(6, 99) });
         }
         if !is_success {
             writer.error_code([400, 403, 487, 500][usize::from(flags >> 2 & 3)], "");
@@ -161,6 +178,11 @@ impl World {
             if message.class() != Class::Request {
                 continue;
             }
+            if path.remote == stun_server() {
+                assert!(self.gathers && !self.gathered && message.username().is_none() && !message.has_integrity());
+                self.sent.push((message.id(), path));
+                continue;
+            }
             assert!(message.controlling().is_some() && message.controlled().is_none());
             assert!(self.selected.is_none_or(|selected| selected == path), "the pair is locked");
             if message.use_candidate() && !self.nominated_paths.contains(&path) {
@@ -172,6 +194,11 @@ impl World {
         while let Some(event) = self.agent.poll_event() {
             assert!(self.failed.is_none());
             match event {
+                IceEvent::Gathered => {
+                    assert!(self.gathers && !self.gathered, "once, and only if there was something to ask");
+                    self.gathered = true;
+                    assert!(self.agent.local_candidates().len() <= 4);
+                }
                 IceEvent::Nominated { path, .. } => {
                     assert!(self.selected.is_none() && self.nominated_paths.contains(&path));
                     self.selected = Some(path);
@@ -182,6 +209,10 @@ impl World {
         assert!(self.agent.poll_timeout().is_none_or(|t| t > self.now), "the next deadline lies ahead");
         assert_eq!(self.agent.selected(), self.selected.filter(|_| self.failed.is_none()));
     }
+}
+
+fn stun_server() -> SocketAddr {
+    SocketAddr::from(([10, 77, 99, 99], 3_478))
 }
 
 fn local(family: u8) -> SocketAddr {
@@ -207,17 +238,18 @@ mod tests {
     #[test]
     fn seeded_operation_lists_keep_the_invariants_and_reach_every_state() {
         let mut rng = SeededRng::new(0xACE);
-        let (mut selected, mut second, mut ends) = (0, 0, Vec::new());
-        for _ in 0..6_000 {
+        let (mut selected, mut second, mut found, mut ends) = (0, 0, 0, Vec::new());
+        for _ in 0..9_000 {
             let mut data = vec![0; rng.below(160) as usize];
             rng.fill(&mut data);
             let world = play(&data);
             selected += usize::from(world.selected.is_some());
             second += usize::from(world.nominated_paths.len() == 2);
+            found += usize::from(world.agent.local_candidates().len() > 2);
             ends.extend(world.failed);
         }
         // Were these not reached, the invariants would be proven of nothing.
-        assert!(selected > 200 && second > 5, "{selected}, {second}");
+        assert!(selected > 200 && second > 5 && found > 20, "{selected}, {second}, {found}");
         for end in [EndReason::IceNoCandidates, EndReason::ConsentLost, EndReason::IceNominationFailed, EndReason::IceTimeout] {
             assert!(ends.contains(&end), "{end:?} {selected} {second}");
         }

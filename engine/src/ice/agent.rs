@@ -8,8 +8,9 @@ mod response;
 
 use super::check::{Draws, Schedule, Transaction, Transactions, brisk_rto, standard_rto};
 use super::consent::Consent;
+use super::gather::{Gatherer, Heard};
 use super::pair::{self, Pair, PairState};
-use super::{Candidate, CheckPacing, Credentials, IceConfig, IceEvent, IceStats, Path, is_usable_remote};
+use super::{Candidate, CandidateKind, CheckPacing, Credentials, IceConfig, IceEvent, IceStats, Path, StartPacer, is_usable_remote};
 use crate::error::{DropReason, EndReason};
 use crate::limits::{ICE_LOCALS_MAX, ICE_PAIRS_MAX, ICE_REMOTES_MAX};
 use crate::rng::Entropy;
@@ -46,6 +47,10 @@ pub struct Agent {
     had_valid: bool,
     selected: Option<Path>,
     rtt: Option<Span>,
+    /// A turn of [`super::StartPacer`] that was taken and not used yet.
+    turn: Option<Time>,
+    gatherer: Option<Gatherer>,
+    gathered_event: bool,
     nominated_event: Option<IceEvent>,
     failed_event: Option<EndReason>,
     stats: IceStats,
@@ -112,10 +117,22 @@ impl Agent {
             had_valid: false,
             selected: None,
             rtt: None,
+            turn: None,
+            gatherer: None,
+            gathered_event: false,
             nominated_event: None,
             failed_event: None,
             stats: IceStats::default(),
         }
+    }
+
+    /// Starts asking the STUN servers of the configuration for our addresses. True if there is something to ask: then [`IceEvent::Gathered`] follows,
+    /// after `gather_patience` at the latest. Checks need not wait for it: what is found has the base of a candidate that is there already.
+    pub fn start_gathering(&mut self, now: Time) -> bool {
+        if self.gatherer.is_none() && !matches!(self.phase, Phase::Ended) {
+            self.gatherer = Gatherer::start(&self.config, &self.locals, &mut self.draws, now);
+        }
+        self.gatherer.is_some()
     }
 
     /// Starts checks towards the peer. Called once; a second call changes nothing and returns false.
@@ -131,7 +148,7 @@ impl Agent {
             remotes.iter().filter(|c| is_usable_remote(c.address, allow_loopback)).take(ICE_REMOTES_MAX).cloned().collect();
         self.stats.remotes_skipped = (remotes.len() - usable.len()) as u64;
         self.remote = Some(Remote { key: IntegrityKey::new(credentials.pwd.as_bytes()), ufrag: credentials.ufrag, lite });
-        self.pairs = pair::form(&self.locals, &usable);
+        self.pairs = pair::form(&self.locals, &usable, self.config.pairs_max);
         self.phase = Phase::Checking { valid_since: None };
         //= meta#R-22  the first check is due now
         self.started = now;
@@ -156,12 +173,20 @@ impl Agent {
             // S16: an indication is a keep-alive. It asks nothing and, being unauthenticated, changes nothing.
             Class::Indication if message.is_fingerprint_valid() => Ok(()),
             Class::Indication => Err(DropReason::StunUnauthenticated),
-            Class::Success | Class::Error => self.handle_response(path, &message, now),
+            Class::Success | Class::Error => match self.gatherer.as_mut().and_then(|g| g.handle(path, &message)) {
+                Some(heard) => {
+                    self.stats.gather_answered += u64::from(heard == Ok(Heard::Mapped));
+                    self.finish_gathering(now);
+                    heard.map(|_| ())
+                }
+                None => self.handle_response(path, &message, now),
+            },
         }
     }
 
     /// Takes the time.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.finish_gathering(now);
         match &self.phase {
             Phase::Idle | Phase::Ended => {}
             Phase::Checking { .. } | Phase::Nominating { .. } if now >= self.started + self.config.patience => {
@@ -202,6 +227,11 @@ impl Agent {
                 return Some((length, answer.path));
             }
         }
+        while let Some((length, path)) = self.next_question(out, now) {
+            if let Some(length) = length {
+                return Some((length, path));
+            }
+        }
         loop {
             let (id, pair) = match &mut self.phase {
                 Phase::Idle | Phase::Ended => return None,
@@ -222,11 +252,19 @@ impl Agent {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<IceEvent> {
+        if core::mem::take(&mut self.gathered_event) {
+            return Some(IceEvent::Gathered);
+        }
         self.nominated_event.take().or_else(|| self.failed_event.take().map(IceEvent::Failed))
     }
 
     /// When `handle_timeout` wants to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
+        let gather = self.gatherer.as_ref().filter(|_| !matches!(self.phase, Phase::Ended)).map(Gatherer::deadline);
+        [gather, self.phase_deadline()].into_iter().flatten().min()
+    }
+
+    fn phase_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Idle | Phase::Ended => None,
             Phase::Selected { consent, .. } => Some(consent.deadline()),
@@ -264,7 +302,7 @@ impl Agent {
         &self.local
     }
 
-    /// Our candidates.
+    /// Our candidates, best first.
     pub fn local_candidates(&self) -> &[Candidate] {
         &self.locals
     }
@@ -296,6 +334,33 @@ impl Agent {
             Phase::Selected { since, .. } => Some(*since + LATE_ANSWERS),
             _ => None,
         }
+    }
+
+    /// The next question to a STUN server; without a length it did not fit, and is lost as if by the network.
+    fn next_question(&mut self, out: &mut [u8], now: Time) -> Option<(Option<usize>, Path)> {
+        if matches!(self.phase, Phase::Ended) {
+            return None;
+        }
+        let (turn, starts) = (&mut self.turn, &self.config.starts);
+        let (id, path) = self.gatherer.as_mut()?.poll(|| take_turn(turn, starts, now), now)?;
+        self.stats.gather_sent += 1;
+        Some((Gatherer::write(id, out), path))
+    }
+
+    /// Takes over what the STUN servers told, once they have, or once they had their time.
+    //= rfc8445#section-5.1.1.2:reflexive  what a STUN server has seen
+    //= rfc8445#section-5.1.3  one with the address of its base is redundant
+    fn finish_gathering(&mut self, now: Time) {
+        let Some(gatherer) = self.gatherer.take_if(|g| g.is_done(now)) else { return };
+        for (base, mapped) in gatherer.found() {
+            let host = self.locals.iter().find(|c| c.kind == CandidateKind::Host && c.address == base);
+            let preference = host.map_or(0, |c| (c.priority >> 8) as u16);
+            if self.locals.len() < ICE_LOCALS_MAX {
+                self.locals.push(Candidate::server_reflexive(mapped, base, preference));
+            }
+        }
+        self.locals.sort_by_key(|c| Reverse(c.priority));
+        self.gathered_event = true;
     }
 
     fn handle_request(&mut self, path: Path, message: &StunView<'_>, now: Time) -> Result<(), DropReason> {
@@ -350,7 +415,9 @@ impl Agent {
             Some(index) => index,
             None => {
                 let Some(local) = self.locals.iter().position(|c| c.base_or_address() == path.local) else { return };
-                if self.pairs.len() >= ICE_PAIRS_MAX || !is_usable_remote(path.remote, self.config.allow_loopback) {
+                if self.pairs.len() >= self.config.pairs_max.min(ICE_PAIRS_MAX)
+                    || !is_usable_remote(path.remote, self.config.allow_loopback)
+                {
                     return;
                 }
                 //= rfc8445#section-7.3.1.3  a remote candidate with the PRIORITY of the request
@@ -481,6 +548,7 @@ impl Agent {
     }
 
     fn fail(&mut self, reason: EndReason) {
+        self.gatherer = None;
         self.phase = Phase::Ended;
         self.failed_event = Some(reason);
         self.selected = None;
@@ -506,14 +574,21 @@ impl Agent {
 
     /// When the next new check may start.
     fn next_start(&self) -> Option<Time> {
-        (0..self.pairs.len()).filter(|&i| self.may_start(i)).map(|i| self.pairs[i].due.max(self.pace_at)).min()
+        let least = self.turn.map_or(self.pace_at, |turn| turn.max(self.pace_at));
+        (0..self.pairs.len()).filter(|&i| self.may_start(i)).map(|i| self.pairs[i].due.max(least)).min()
     }
 
     /// The id and pair of a check that is due, with its send noted.
     fn next_check(&mut self, now: Time) -> Option<(TransactionId, usize)> {
         let checks_run = self.checks_run();
         let is_sendable = |t: &Transaction| !t.is_exhausted() && (t.nominates || checks_run);
-        if let Some(t) = self.transactions.due(now, is_sendable) {
+        while let Some(t) = self.transactions.due(now, is_sendable) {
+            // Only a nominating check is put here before its first send: a start like any other.
+            let turn = if t.sends == 0 { take_turn(&mut self.turn, &self.config.starts, now) } else { now };
+            if turn > now {
+                t.next = Some(turn);
+                continue;
+            }
             t.sent(now);
             return Some((t.id, t.pair));
         }
@@ -527,6 +602,10 @@ impl Agent {
             let is_other_family = self.last_start_was_v4 != Some(p.path.remote.is_ipv4());
             (p.is_triggered, p.state == PairState::Waiting, is_other_family, Reverse(p.due), p.priority)
         })?;
+        //= rfc8445#section-14.2:all-agents  a turn of all calls
+        if take_turn(&mut self.turn, &self.config.starts, now) > now {
+            return None;
+        }
         let open = self.pairs.iter().filter(|p| matches!(p.state, PairState::Waiting | PairState::InProgress)).count();
         let (schedule, due) = match self.config.pacing {
             CheckPacing::Rfc8445 => (Schedule::Standard(standard_rto(self.config.ta, self.pairs.len(), open)), Time::MAX),
@@ -542,6 +621,7 @@ impl Agent {
         pair.is_triggered = false;
         pair.due = due;
         self.last_start_was_v4 = Some(pair.path.remote.is_ipv4());
+        //= rfc8445#section-14.2  Ta of this call
         self.pace_at = now + self.config.ta;
         self.unfreeze_idle(now);
         Some((id, index))
@@ -553,6 +633,8 @@ impl Agent {
         let (tie_breaker, nominates) = self.transactions.find(id).map_or((self.tie_breaker, false), |t| (t.tie_breaker, t.nominates));
         if !matches!(self.phase, Phase::Selected { .. }) {
             self.stats.checks_sent += 1;
+            let is_v4 = self.pairs[pair].path.remote.is_ipv4();
+            *(if is_v4 { &mut self.stats.ipv4_sent } else { &mut self.stats.ipv6_sent }) += 1;
             self.stats.use_candidates_sent += u64::from(nominates);
         }
         let mut writer = StunWriter::new(out, Class::Request, id);
@@ -581,6 +663,16 @@ impl Agent {
         };
         writer.finish(Some(&self.local_key))
     }
+}
+
+/// A turn to start a transaction: `now` if it may be at once, and is then used; else when it is ours, kept until then.
+fn take_turn(turn: &mut Option<Time>, starts: &StartPacer, now: Time) -> Time {
+    let at = *turn.get_or_insert_with(|| starts.reserve(now));
+    if at > now {
+        return at;
+    }
+    *turn = None;
+    now
 }
 
 /// Answers waiting to be sent; more requests than this between two drains are dropped.

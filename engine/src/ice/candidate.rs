@@ -110,7 +110,7 @@ pub fn is_usable_remote(address: SocketAddr, allow_loopback: bool) -> bool {
     address.port() != 0 && !impossible && (allow_loopback || !near)
 }
 
-/// Same kind and same base address, same foundation (I8). All of our candidates use UDP, and none asks a server of its own.
+/// Same kind and same base address, same foundation (I8). All of our candidates use UDP, and a family has one STUN server at most.
 //= rfc8445#section-5.1.1.3  same kind and base address, same foundation
 fn foundation(kind: CandidateKind, base: IpAddr) -> String {
     let mut hash = crc32fast::Hasher::new();

@@ -2,7 +2,10 @@
 //!
 //! Decides: default timing, and the vocabulary of paths, events and statistics. Refuses: behaviour (`agent.rs`).
 
+use super::gather;
+use super::pacer::StartPacer;
 use crate::error::EndReason;
+use crate::limits::ICE_PAIRS_MAX;
 use crate::time::Span;
 use core::net::SocketAddr;
 
@@ -42,6 +45,16 @@ pub struct IceConfig {
     pub eager_period: Span,
     /// Eager pacing: time between checks of one pair afterwards.
     pub eager_slow_interval: Span,
+    /// Turns of all calls at starting transactions; every clone of this configuration shares them.
+    pub starts: StartPacer,
+    /// Candidate pairs, at most `ICE_PAIRS_MAX` (RFC 8445 section 6.1.2.5).
+    pub pairs_max: usize,
+    /// STUN servers that tell what a NAT makes of our addresses; the first of each family is asked. Empty: nothing is gathered.
+    pub stun_servers: Vec<SocketAddr>,
+    /// First wait before a question to a STUN server is repeated; doubled each time.
+    pub gather_rto: Span,
+    /// How long a STUN server may take; then our description goes out without its answer.
+    pub gather_patience: Span,
     /// Whether loopback and link-local remote candidates are used (I11). For tests and for peers on this machine.
     pub allow_loopback: bool,
 }
@@ -59,6 +72,11 @@ impl Default for IceConfig {
             eager_interval: Span::from_millis(50),
             eager_period: Span::from_secs(5),
             eager_slow_interval: Span::from_millis(250),
+            starts: StartPacer::default(),
+            pairs_max: ICE_PAIRS_MAX,
+            stun_servers: Vec::new(),
+            gather_rto: gather::RTO,
+            gather_patience: gather::PATIENCE,
             allow_loopback: false,
         }
     }
@@ -67,6 +85,8 @@ impl Default for IceConfig {
 /// What the agent tells its call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IceEvent {
+    /// Our candidates are complete: STUN servers have answered, or had their time. Happens once, and only if there was something to ask.
+    Gathered,
     /// The success response to the nominating check arrived: DTLS may start on this path (I26). Happens once.
     Nominated {
         /// The pair's base and remote address.
@@ -87,8 +107,20 @@ pub struct IceStats {
     pub use_candidates_sent: u64,
     /// Checks answered by an authenticated success response.
     pub checks_answered: u64,
+    /// Of `checks_sent`, those over IPv4.
+    pub ipv4_sent: u64,
+    /// Authentic successes over IPv4.
+    pub ipv4_answered: u64,
+    /// Of `checks_sent`, those over IPv6.
+    pub ipv6_sent: u64,
+    /// Authentic successes over IPv6.
+    pub ipv6_answered: u64,
     /// Checks answered by an authenticated error response.
     pub checks_refused: u64,
+    /// Questions sent to STUN servers, repeats included.
+    pub gather_sent: u64,
+    /// Of the questions, those that brought an address.
+    pub gather_answered: u64,
     /// Authenticated requests from the peer.
     pub requests_in: u64,
     /// Answers sent to them.

@@ -69,8 +69,8 @@ impl Pair {
 }
 
 /// Forms the checklist, best pair first: same family only, reflexive locals replaced by their bases, redundant pairs pruned, at most
-/// [`ICE_PAIRS_MAX`], the best pair of each foundation Waiting (I12, I14, I15).
-pub(super) fn form(locals: &[Candidate], remotes: &[Candidate]) -> Vec<Pair> {
+/// `pairs_max` and [`ICE_PAIRS_MAX`], the best pair of each foundation Waiting (I12, I14, I15).
+pub(super) fn form(locals: &[Candidate], remotes: &[Candidate], pairs_max: usize) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::with_capacity(ICE_PAIRS_MAX.max(locals.len() * remotes.len()));
     for local in locals {
         //= rfc8445#section-6.1.2.2  one family only
@@ -82,7 +82,7 @@ pub(super) fn form(locals: &[Candidate], remotes: &[Candidate]) -> Vec<Pair> {
     }
     pairs.sort_by_key(|p| core::cmp::Reverse(p.priority));
     prune(&mut pairs);
-    cap(&mut pairs);
+    cap(&mut pairs, pairs_max.clamp(1, ICE_PAIRS_MAX));
     //= rfc8445#section-6.1.2.6  for each foundation ... the candidate pair ... is set to Waiting
     for i in 0..pairs.len() {
         if !pairs[..i].iter().any(|p| p.foundation == pairs[i].foundation) {
@@ -107,8 +107,8 @@ fn prune(pairs: &mut Vec<Pair>) {
 
 /// Drops the worst pairs of whichever family has more, so that many addresses of a dead family cannot push the good one out.
 //= rfc8445#section-6.1.2.5  a limit on pairs
-fn cap(pairs: &mut Vec<Pair>) {
-    while pairs.len() > ICE_PAIRS_MAX {
+fn cap(pairs: &mut Vec<Pair>, pairs_max: usize) {
+    while pairs.len() > pairs_max {
         let v4 = pairs.iter().filter(|p| p.path.remote.is_ipv4()).count();
         let drop_v4 = v4 * 2 > pairs.len();
         let worst = pairs.iter().rposition(|p| p.path.remote.is_ipv4() == drop_v4).unwrap_or(pairs.len() - 1);
@@ -142,7 +142,7 @@ mod tests {
         let list = |key: &str| golden[key].as_array().expect(key).clone();
         let (locals, remotes) = (list("local"), list("remote"));
         let read = |all: &[Value]| all.iter().map(|v| candidate(v, all)).collect::<Vec<_>>();
-        let pairs = form(&read(&locals), &read(&remotes));
+        let pairs = form(&read(&locals), &read(&remotes), ICE_PAIRS_MAX);
         let case = &golden["cases"][0];
         let expected = case["expect_pairs_in_order"].as_array().expect("pairs");
         assert_eq!(pairs.len(), expected.len());
@@ -164,12 +164,15 @@ mod tests {
         let mut remotes: Vec<_> =
             (1..=20).map(|i| Candidate::remote(at(format!("[fd77::2]:{i}")), CandidateKind::Host, 2_000_000_000 + i, "1")).collect();
         remotes.push(Candidate::remote(at("10.77.0.2:9".into()), CandidateKind::Host, 1, "2"));
-        let pairs = form(&locals, &remotes);
+        let pairs = form(&locals, &remotes, ICE_PAIRS_MAX);
         assert_eq!(pairs.len(), ICE_PAIRS_MAX);
         assert_eq!(pairs.iter().filter(|p| p.path.remote.is_ipv4()).count(), 1);
         assert!(pairs.is_sorted_by_key(|p| core::cmp::Reverse(p.priority)));
         // Same foundation on both sides: one Waiting, the rest Frozen.
         assert_eq!(pairs.iter().filter(|p| p.state == PairState::Waiting).count(), 2);
         assert_eq!(pairs[0].state, PairState::Waiting);
+        let few = form(&locals, &remotes, 3);
+        assert_eq!((few.len(), few.iter().filter(|p| p.path.remote.is_ipv4()).count()), (3, 1), "the bound can be configured");
+        assert_eq!(form(&locals, &remotes, 0).len(), 1);
     }
 }

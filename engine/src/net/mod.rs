@@ -6,7 +6,7 @@ mod ports;
 mod socket;
 mod sys;
 
-pub use addresses::{AddressPolicy, local_addresses};
+pub use addresses::{AddressPolicy, AddressRule, Discovered, InterfaceAddress, local_addresses};
 pub(crate) use epoll::{Epoll, Waker};
 pub(crate) use ports::Ports;
 pub(crate) use socket::MediaSocket;

@@ -29,6 +29,8 @@ impl MediaSocket {
         }
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        //= rfc8445#section-7.2.3  one socket for checks and media, one mark
+        //= rfc7675#section-6  and for consent
         // Marking may be forbidden in a container; audio goes unmarked then.
         let _ = if address.is_ipv6() { socket.set_tclass_v6(TOS_EF) } else { socket.set_tos_v4(TOS_EF) };
         socket.bind(&address.into())?;
@@ -62,5 +64,32 @@ impl MediaSocket {
 impl AsFd for MediaSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::sys;
+
+    /// One socket sends the checks, the media and the consent of a call: what it marks, all of them carry.
+    //= rfc8445#section-7.2.3 type=test
+    //= rfc7675#section-6 type=test
+    #[test]
+    fn expedited_forwarding_is_on_the_wire_before_and_after_the_pair_is_locked() {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let address: SocketAddr = loopback.parse().expect("an address");
+            let Ok(peer) = UdpSocket::bind(address) else { continue };
+            peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("a timeout");
+            let to = peer.local_addr().expect("bound");
+            let mut socket = MediaSocket::bind(address).expect("a socket");
+            // The option to be told must be set before the datagram comes.
+            sys::want_tos(&peer).expect("the option");
+            assert!(socket.send(&[0; 100], to));
+            assert_eq!(sys::receive_tos(&peer).expect("a check"), (0xB8, 100), "{loopback}: DSCP 46");
+            socket.connect(to).expect("connected");
+            assert!(socket.send(&[0; 172], to));
+            assert_eq!(sys::receive_tos(&peer).expect("media"), (0xB8, 172), "{loopback}: the same mark");
+        }
     }
 }

@@ -270,6 +270,7 @@ impl Shard {
         tenant.armed = Time::MAX;
         if tenant.close_losers_at.is_some_and(|at| at <= now) {
             tenant.close_losers_at = None;
+            //= rfc8445#section-8.3.1  the losing sockets
             if let Some(path) = tenant.call.path() {
                 for socket in &mut tenant.sockets {
                     socket.take_if(|s| s.local() != path.local);
@@ -286,8 +287,9 @@ impl Shard {
     fn settle(&mut self, key: Key, now: Time) {
         let Some(tenant) = self.tenants.get_mut(key) else { return };
         while let Some((len, path)) = tenant.call.poll_transmit(&mut self.scratch, &mut self.send[..], now) {
-            if let Some(socket) = tenant.sockets.iter().flatten().find(|s| s.local() == path.local) {
-                socket.send(&self.send[..len], path.remote);
+            let socket = tenant.sockets.iter().flatten().find(|s| s.local() == path.local);
+            if socket.is_some_and(|socket| !socket.send(&self.send[..len], path.remote)) {
+                tenant.call.note_send_refused();
             }
         }
         if let Some(far) = &mut tenant.far {

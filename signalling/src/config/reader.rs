@@ -131,6 +131,11 @@ impl<'t, 'i> Section<'t, 'i> {
         out
     }
 
+    /// Whether the key is there, whatever its value.
+    pub(super) fn is_set(&self, key: &'static str) -> bool {
+        self.table.is_some_and(|t| t.get(key).is_some())
+    }
+
     pub(super) fn str(&mut self, r: &mut Reader<'_>, key: &'static str) -> Option<(&'t str, Range<usize>)> {
         let value = self.value(key)?;
         match value.get_ref().as_str() {

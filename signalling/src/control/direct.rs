@@ -23,7 +23,7 @@ use tipring_engine::dtmf::DigitRefused;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
 use tipring_engine::time::{Span, Time};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Names a session of Direct mode: 32 hex digits, random.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -61,11 +61,16 @@ pub(crate) struct Direct {
     table: Mutex<Table>,
 }
 
+/// Our parameters, or where they will come from.
+type Local = Result<Box<LocalParams>, oneshot::Receiver<Box<LocalParams>>>;
+
 #[derive(Default)]
 struct Table {
     by_id: HashMap<SessionId, Session>,
     /// Kept until the engine said `Ended`, also when the session was deleted before.
     by_call: HashMap<CallId, SessionId>,
+    /// Requests that wait for our candidates.
+    gathering: HashMap<CallId, oneshot::Sender<Box<LocalParams>>>,
     /// Sessions that ended by themselves, oldest first; they stay readable until room is needed.
     ended: VecDeque<SessionId>,
 }
@@ -199,7 +204,16 @@ impl Direct {
         let gate_wanted = gate_wanted(&query, &body)?;
         let bridge = self.bridge(body.bridge.as_ref())?;
         let offer = offer_of(&body)?;
-        let (id, text, rtp) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
+        let (id, local, rtp) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
+        // The wait ends by itself: the engine bounds it, and the end of the call drops the sender.
+        let local = match local {
+            Ok(local) => local,
+            Err(gathering) => gathering.await.map_err(|_| gone_at_once())?,
+        };
+        let text = match &offer {
+            None => sdp::write_offer(&local, random_u64()),
+            Some(offer) => sdp::write_answer(offer, &local, random_u64()),
+        };
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         let mut reply = if as_sdp {
             typed(StatusCode::CREATED, "application/sdp", text)
@@ -217,12 +231,14 @@ impl Direct {
     }
 
     /// Opens the media call under the table's lock, so that its first event finds its session.
+    ///
+    /// Our parameters, or where they come from once the STUN servers have answered.
     fn open(
         &self,
         offer: Option<&sdp::RemoteSdp>,
         bridge: &BridgeConfig,
         gate_wanted: bool,
-    ) -> Result<(SessionId, String, Option<RtpLegLocal>), Problem> {
+    ) -> Result<(SessionId, Local, Option<RtpLegLocal>), Problem> {
         let mut table = self.lock();
         if table.by_id.len() >= self.config.sessions_max {
             let Some(oldest) = table.ended.pop_front() else {
@@ -250,26 +266,25 @@ impl Direct {
                 return Err(self.refused(e));
             }
         };
-        let text = match offer {
-            None => sdp::write_offer(&local, random_u64()),
-            Some(offer) => {
-                if let Err(e) = self.engine.set_remote(call, offer.params.clone()) {
-                    self.release(call);
-                    table.by_call.insert(call, id);
-                    return Err(self.refused(e));
-                }
-                self.write_answer(offer, &local)
-            }
+        if let Some(offer) = offer
+            && let Err(e) = self.engine.set_remote(call, offer.params.clone())
+        {
+            self.release(call);
+            table.by_call.insert(call, id);
+            return Err(self.refused(e));
+        }
+        let local = if local.complete {
+            Ok(Box::new(local))
+        } else {
+            let (ready, gathering) = oneshot::channel();
+            table.gathering.insert(call, ready);
+            Err(gathering)
         };
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         table.by_call.insert(call, id.clone());
         table.by_id.insert(id.clone(), Session { call, state, gate_wanted, rtp, ended: None });
         self.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
-        Ok((id, text, rtp))
-    }
-
-    fn write_answer(&self, offer: &sdp::RemoteSdp, local: &LocalParams) -> String {
-        sdp::write_answer(offer, local, random_u64())
+        Ok((id, local, rtp))
     }
 
     async fn answer(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
@@ -441,6 +456,13 @@ impl Direct {
     fn advance(&self, table: &mut Table, id: &SessionId, call: CallId, event: &CallEvent) {
         if matches!(event, CallEvent::Ended(_)) {
             table.by_call.remove(&call);
+            table.gathering.remove(&call);
+        }
+        if let CallEvent::LocalReady(local) = event
+            && let Some(ready) = table.gathering.remove(&call)
+        {
+            // Whoever asked may have gone.
+            let _ = ready.send(local.clone());
         }
         let Some(session) = table.by_id.get_mut(id) else { return };
         match event {
@@ -658,6 +680,10 @@ fn bad_digits(error: DigitRefused) -> Problem {
         DigitRefused::CallOver => (StatusCode::CONFLICT, "WRONG_STATE", "open a new session"),
     };
     Problem::new(status, code, error.to_string(), hint)
+}
+
+fn gone_at_once() -> Problem {
+    wrong_state(State::Ended, "the call ended before its candidates were gathered; open a new session")
 }
 
 fn bad_body(error: BodyError) -> Problem {

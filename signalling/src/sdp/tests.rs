@@ -42,6 +42,7 @@ pub(crate) fn local() -> LocalParams {
     LocalParams {
         credentials: Credentials { ufrag: "Xq3kXq3kXq3kXq3k".into(), pwd: "7fJSbV2N5qWiA5QiDKwK3vuh".into() },
         candidates: vec![host("203.0.113.7:40000", 2_130_706_431, "1"), host("[2001:db8::7]:40000", 2_130_706_175, "2")],
+        complete: true,
         fingerprint: Fingerprint(core::array::from_fn(|i| i as u8 * 7)),
         role: SetupRole::Active,
         sdes: SdesSecret::generate(&mut SeededRng::new(4_568)),
@@ -372,7 +373,8 @@ prop_compose! {
         fingerprint in any::<[u8; 32]>(), ssrc in any::<u32>(), cname in "[a-zA-Z0-9]{1,32}", seed in any::<u64>(),
     ) -> LocalParams {
         let (role, sdes) = (SetupRole::Active, SdesSecret::generate(&mut SeededRng::new(seed)));
-        LocalParams { credentials: Credentials { ufrag, pwd }, candidates, fingerprint: Fingerprint(fingerprint), role, sdes, ssrc, cname }
+        let (credentials, fingerprint) = (Credentials { ufrag, pwd }, Fingerprint(fingerprint));
+        LocalParams { credentials, candidates, complete: true, fingerprint, role, sdes, ssrc, cname }
     }
 }
 

@@ -15,7 +15,7 @@ use super::contract::{CallKey, CallState, CallView, Command, Dial, Effect, Endin
 use super::types::{CallTerminate, SdpText, TerminateStatus, Wacid};
 use crate::graph::{GraphAction, GraphOutcome, code};
 use crate::sdp::RemoteSdp;
-use crate::verdict::Verdict;
+use crate::verdict::{Evidence, Verdict};
 
 /// A call from its announcement to its `Ended` notice.
 pub(super) struct Call {
@@ -39,6 +39,8 @@ pub(super) struct Call {
     pub media: Media,
     pub media_ready: bool,
     pub media_in: bool,
+    /// We gave the call up because media was not ready in time.
+    pub media_late: bool,
     pub accept_wanted: bool,
     /// Meta may know our SDP: from then on we end by `terminate`, before by `reject`.
     pub touched: bool,
@@ -68,6 +70,8 @@ pub(super) enum Phase {
     Active,
     /// Ended by us; Meta's `terminate` is awaited once nothing is in flight any more.
     Ending { until: Time },
+    /// Ended by Meta while media was in doubt: the engine's last word is awaited, for the cause.
+    Autopsy { until: Time, duration_s: Option<u32> },
     /// To be removed.
     Done,
 }
@@ -135,6 +139,7 @@ impl Call {
             media: Media::Gone,
             media_ready: false,
             media_in: false,
+            media_late: false,
             accept_wanted: false,
             touched: false,
             answered: false,
@@ -167,10 +172,14 @@ impl Call {
             EngineEvent::MediaReady | EngineEvent::FirstMediaIn => {}
             EngineEvent::Ended { reason, evidence } => {
                 self.media = Media::Gone;
-                if let Phase::Proving { .. } = self.phase {
-                    self.release(accept_unproven(), cx);
-                } else {
-                    self.end(Verdict::of_end(reason, &evidence), cx);
+                match self.phase {
+                    Phase::Proving { .. } => self.release(accept_unproven(), cx),
+                    Phase::Autopsy { duration_s, .. } => {
+                        self.conclude(&evidence);
+                        self.finish(duration_s, true, cx);
+                    }
+                    Phase::Ending { .. } if self.media_late => self.conclude(&evidence),
+                    _ => self.end(Verdict::of_end(reason, &evidence), cx),
                 }
             }
         }
@@ -227,6 +236,9 @@ impl Call {
 
     /// Meta says that the call is over: nothing is left to be ended.
     pub fn handle_terminate(&mut self, terminate: &CallTerminate, cx: &mut Context<'_>) {
+        if matches!(self.phase, Phase::Autopsy { .. }) {
+            return;
+        }
         self.answered |= terminate.duration_s.is_some_and(|s| s > 0);
         let of_meta = match (terminate.errors.first(), terminate.status) {
             (Some(error), _) => Some(Verdict::of_meta(error)),
@@ -235,6 +247,9 @@ impl Call {
             }
             (None, _) => None,
         };
+        // Of a call that was taken, Meta tells the symptom (138021: no media), or only that the user gave up the silence. The cause is known to the engine,
+        // if to anybody. Before that, media is not expected to stand, and Meta's word is the cause.
+        let in_doubt = self.answered && self.verdict.is_none() && self.media == Media::Open && (of_meta.is_some() || !self.media_ready);
         match (&mut self.verdict, of_meta) {
             // Our own reason stands, what Meta says joins the evidence.
             (Some(verdict), Some(meta)) => verdict.evidence.push(("meta", meta.code.into_owned())),
@@ -245,7 +260,22 @@ impl Call {
             (none, None) => *none = Some(not_answered()),
         }
         self.close_media(cx);
-        self.finish(terminate.duration_s, true, cx);
+        if in_doubt {
+            if let Some(flight) = self.in_flight.take() {
+                cx.requests.call_by_request.remove(&flight.request);
+            }
+            self.phase = Phase::Autopsy { until: cx.now + AUTOPSY_WAIT, duration_s: terminate.duration_s };
+        } else {
+            self.finish(terminate.duration_s, true, cx);
+        }
+    }
+
+    /// Puts what the engine knows before what was known without it.
+    fn conclude(&mut self, evidence: &Evidence) {
+        let Some(verdict) = self.verdict.take() else { return };
+        let name = if self.media_late { "gave_up" } else { "meta" };
+        let symptom = (verdict.code != EndReason::HangUp.code()).then_some((name, &verdict));
+        self.verdict = Some(Verdict::of_autopsy(evidence, symptom).unwrap_or_else(|| verdict.with(evidence)));
     }
 
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
@@ -264,6 +294,7 @@ impl Call {
             Phase::Ringing { media_deadline: Some(deadline) } if deadline <= cx.now => self.handle_media_late(cx),
             Phase::Proving { until } if until <= cx.now => self.release(accept_unproven(), cx),
             Phase::AwaitingId { until } if until <= cx.now => self.release(Verdict::of_lost("connect"), cx),
+            Phase::Autopsy { until, duration_s } if until <= cx.now => self.finish(duration_s, true, cx),
             Phase::Opening | Phase::Announcing | Phase::Ringing { .. } if self.give_up <= cx.now => {
                 self.end(if self.declined { declined() } else { not_answered() }, cx);
             }
@@ -276,7 +307,7 @@ impl Call {
         let of_phase = match self.phase {
             Phase::Opening | Phase::Announcing => Some(self.give_up),
             Phase::Ringing { media_deadline } => Some(media_deadline.unwrap_or(Time::MAX).min(self.give_up)),
-            Phase::Proving { until } | Phase::AwaitingId { until } => Some(until),
+            Phase::Proving { until } | Phase::AwaitingId { until } | Phase::Autopsy { until, .. } => Some(until),
             Phase::Ending { until } => self.in_flight.is_none().then_some(until),
             Phase::Accepting | Phase::Active | Phase::Done => None,
         };
@@ -336,7 +367,7 @@ impl Call {
     }
 
     pub fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Ending { .. } | Phase::Done)
+        matches!(self.phase, Phase::Ending { .. } | Phase::Autopsy { .. } | Phase::Done)
     }
 
     pub fn is_outbound(&self) -> bool {
@@ -350,7 +381,7 @@ impl Call {
             Phase::Ringing { .. } => CallState::Ringing,
             Phase::Accepting | Phase::Proving { .. } => CallState::Accepting,
             Phase::Active => CallState::Active,
-            Phase::Ending { .. } | Phase::Done => CallState::Ending,
+            Phase::Ending { .. } | Phase::Autopsy { .. } | Phase::Done => CallState::Ending,
         };
         CallView {
             call: self.key,
@@ -427,6 +458,8 @@ impl Call {
 
 /// How long media of the user may take to prove a lost accept.
 pub(super) const PROOF_WAIT: Span = Span::from_secs(5);
+/// How long the engine may take to tell what it knows of a call that we have just told it to close: some turns of a shard.
+const AUTOPSY_WAIT: Span = Span::from_secs(2);
 /// How long a lost `connect` waits for its webhook.
 pub(super) const ID_WAIT: Span = Span::from_secs(10);
 

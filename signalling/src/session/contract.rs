@@ -67,7 +67,8 @@ pub enum EngineEvent {
     MediaReady,
     /// The first authentic media packet of the peer came in.
     FirstMediaIn,
-    /// The engine ended the call; it needs no [`Effect::CloseCall`] any more.
+    /// The call is over in the engine, by its own doing or after [`Effect::CloseCall`]; it needs none any more. Tell it in either case: what
+    /// the engine knows may be the cause of an end that Meta announced.
     Ended {
         /// Why.
         reason: EndReason,

@@ -113,6 +113,8 @@ impl Call {
                 "ICE and DTLS were not done in time, so the call was given up",
                 "let UDP of the media ports through the firewall, and look at public_addresses",
             );
+            // The engine's last word, which follows the close, sharpens this.
+            self.media_late = true;
             self.end(verdict, cx);
         }
     }

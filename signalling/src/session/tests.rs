@@ -317,6 +317,66 @@ fn the_engine_ends_the_call() {
     assert_eq!(rig.timeout().1, ["ended:FULL_PORTS"]);
 }
 
+/// Meta sees only silence (138021); the engine knows that no check was ever answered.
+#[test]
+fn the_verdict_names_the_cause_and_metas_word_is_evidence() {
+    use crate::verdict::{Evidence, Reached};
+    let checking =
+        || Evidence { reached: Some(Reached::Checking), checks_sent: Some(160), checks_answered: Some(0), ..Evidence::default() };
+    let gone = |evidence| EngineEvent::Ended { reason: EndReason::HangUp, evidence: Box::new(evidence) };
+    let failed = || match terminate_event("wacid.A", TerminateStatus::Failed, Some(20)) {
+        Event::Terminate(mut terminate) => {
+            terminate.errors.push(MetaError { code: 138_021, details: String::new() });
+            Event::Terminate(terminate)
+        }
+        other => other,
+    };
+    // Accepted without media, for the application wanted it and the relay might have woken up by it.
+    let silent = || {
+        let mut rig = Rig::ringing(SessionConfig { auto_answer: true, ..SessionConfig::default() });
+        assert_eq!(rig.timeout().1, ["warning", "accept"]);
+        assert_eq!(rig.reply(ok()), ["gate", "Accepted"]);
+        rig
+    };
+    let mut rig = silent();
+    assert_eq!(rig.webhook(failed()), ["close:HANG_UP"], "the engine's last word is awaited");
+    assert_eq!(rig.engine(gone(checking())), ["ended:ICE_TIMEOUT"]);
+    let verdict = &rig.endings[0].verdict;
+    assert_eq!(verdict.evidence.last(), Some(&("meta", "META_138021".to_owned())));
+    assert!(verdict.evidence.contains(&("checks_sent", "160".to_owned())), "{:?}", verdict.evidence);
+    assert_eq!((rig.endings[0].duration_s, rig.endings[0].confirmed), (Some(20), true));
+    assert!(rig.is_empty());
+
+    // The engine does not answer in time: then Meta's word is all there is, and nothing waits for ever.
+    let mut rig = silent();
+    rig.webhook(failed());
+    assert_eq!(rig.command(Command::Terminate), [""; 0], "it is over already");
+    assert_eq!(rig.webhook(terminate_event("wacid.A", TerminateStatus::Completed, None)), [""; 0]);
+    assert_eq!(rig.timeout().1, ["ended:META_138021"]);
+    assert!(rig.is_empty());
+
+    // The user gave the silence up: for Meta that is a call like any other.
+    let mut rig = silent();
+    assert_eq!(rig.webhook(terminate_event("wacid.A", TerminateStatus::Completed, Some(9))), ["close:HANG_UP"]);
+    assert_eq!(rig.engine(gone(checking())), ["ended:ICE_TIMEOUT"]);
+
+    // Media stood on our side: what Meta says is the cause, with our figures beside it.
+    let mut rig = Rig::active();
+    assert_eq!(rig.webhook(failed()), ["close:HANG_UP"]);
+    let media = Evidence { reached: Some(Reached::Media), packets_out: Some(900), packets_in: Some(0), ..Evidence::default() };
+    assert_eq!(rig.engine(gone(media)), ["ended:META_138021"]);
+    assert!(rig.endings[0].verdict.evidence.contains(&("packets_out", "900".to_owned())));
+
+    // We gave it up ourselves for want of media.
+    let config = SessionConfig { auto_answer: true, accept_without_media: false, ..SessionConfig::default() };
+    let mut rig = Rig::ringing(config);
+    assert_eq!(rig.timeout().1, ["close:CANCELLED", "terminate"]);
+    assert_eq!(rig.engine(gone(checking())), [""; 0]);
+    rig.reply(ok());
+    assert_eq!(rig.webhook(terminate_event("wacid.A", TerminateStatus::Completed, None)), ["ended:ICE_TIMEOUT"]);
+    assert_eq!(rig.endings[0].verdict.evidence.last(), Some(&("gave_up", "MEDIA_NOT_READY".to_owned())));
+}
+
 #[test]
 fn an_offer_we_cannot_use_is_rejected() {
     let mut rig = Rig::new(SessionConfig::default());

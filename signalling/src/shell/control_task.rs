@@ -13,17 +13,16 @@ use crate::control::Direct;
 use crate::graph::GraphOutcome;
 use crate::sdp;
 use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, RequestId, Sessions, Wacid};
-use crate::verdict::{DtlsEvidence, Evidence};
+use crate::verdict::{Evidence, LocalCandidates};
 use crate::webhook::envelope;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tipring_engine::call::{CallEvent, CallStats, LocalParams, RemoteParams, SetupRole};
+use tipring_engine::call::{CallEvent, RemoteParams, SetupRole};
 use tipring_engine::engine::{CallId, CommandError, Engine, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
-use tipring_engine::time::{Span, Time};
+use tipring_engine::time::Span;
 use tokio::sync::{mpsc, watch};
 
 /// What the host of the daemon may ask.
@@ -88,9 +87,8 @@ pub(super) struct MediaTable {
 
 struct Media {
     key: CallKey,
-    local_private: bool,
-    /// The session machine closed it: it does not want to hear of the end.
-    released: bool,
+    /// What our SDP offered.
+    local: LocalCandidates,
 }
 
 impl ControlTask {
@@ -128,7 +126,8 @@ impl ControlTask {
             }
             if let Some(deadline) = give_up {
                 let over = tokio::time::Instant::now() >= deadline;
-                let quiet = self.engine.calls() == 0 && self.in_flight == 0;
+                // The end of a call is told after its place is free: a verdict may still wait for it.
+                let quiet = self.engine.calls() == 0 && self.in_flight == 0 && self.media.by_call.is_empty();
                 if stop == Stop::Drain && over {
                     tracing::warn!(calls = self.engine.calls(), "drain time is over: ending the calls that are left");
                     give_up = Some(self.begin_stop(Stop::Now));
@@ -225,16 +224,21 @@ impl ControlTask {
             }
             return;
         };
-        let (key, released, local_private) = (media.key, media.released, media.local_private);
+        let (key, local) = (media.key, media.local);
         self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
         let told = match event {
+            CallEvent::LocalReady(params) => {
+                if let Some(media) = self.media.by_call.get_mut(&call) {
+                    media.local = LocalCandidates::of(&params);
+                }
+                Some(EngineEvent::LocalReady(params))
+            }
             CallEvent::MediaReady => Some(EngineEvent::MediaReady),
             CallEvent::FirstRtpIn => Some(EngineEvent::FirstMediaIn),
             CallEvent::Ended(ended) => {
                 self.media.by_call.remove(&call);
                 self.media.by_key.remove(&key);
-                let evidence = Box::new(evidence(&ended.stats, local_private));
-                (!released).then_some(EngineEvent::Ended { reason: ended.reason, evidence })
+                Some(EngineEvent::Ended { reason: ended.reason, evidence: Box::new(Evidence::of(&ended.stats, local)) })
             }
             _ => None,
         };
@@ -272,7 +276,7 @@ impl ControlTask {
                 });
                 None
             }
-            Effect::OpenCall { call, remote } => Some((call, self.open_call(call, remote))),
+            Effect::OpenCall { call, remote } => self.open_call(call, remote).map(|event| (call, event)),
             Effect::SetRemote { call, remote } => {
                 let id = *self.media.by_key.get(&call)?;
                 self.set_remote(id, *remote).err().map(|event| (call, event))
@@ -297,7 +301,8 @@ impl ControlTask {
         }
     }
 
-    fn open_call(&mut self, call: CallKey, remote: Option<Box<RemoteParams>>) -> EngineEvent {
+    /// What the session machine is to hear at once; nothing if STUN servers are still asked for our candidates.
+    fn open_call(&mut self, call: CallKey, remote: Option<Box<RemoteParams>>) -> Option<EngineEvent> {
         let role = remote.as_ref().map_or(SetupRole::ActPass, |r| sdp::our_role(r.role));
         let number = self.sessions.call(call).map(|c| c.phone_number_id);
         let bridge = number.and_then(|n| self.numbers.get(&n)).cloned().unwrap_or(BridgeConfig::ECHO);
@@ -306,25 +311,25 @@ impl ControlTask {
             Ok(opened) => opened,
             Err(e) => {
                 self.metrics.call_refused();
-                return EngineEvent::NotAdmitted(e);
+                return Some(EngineEvent::NotAdmitted(e));
             }
         };
         self.metrics.call_opened();
-        self.media.by_call.insert(id, Media { key: call, local_private: all_private(&local), released: false });
+        self.media.by_call.insert(id, Media { key: call, local: LocalCandidates::of(&local) });
         self.media.by_key.insert(call, id);
         self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
         if let Err(e) = self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
             self.metrics.call_refused();
             self.media.by_key.remove(&call);
             self.close(id, EndReason::Cancelled);
-            return match e {
+            return Some(match e {
                 CommandError::Admit(e) => EngineEvent::NotAdmitted(e),
                 CommandError::Setup(e) => EngineEvent::NotSetUp(e),
-            };
+            });
         }
         match remote.map_or(Ok(()), |remote| self.set_remote(id, *remote)) {
-            Ok(()) => EngineEvent::LocalReady(Box::new(local)),
-            Err(event) => event,
+            Ok(()) => local.complete.then(|| EngineEvent::LocalReady(Box::new(local))),
+            Err(event) => Some(event),
         }
     }
 
@@ -343,10 +348,7 @@ impl ControlTask {
         })
     }
 
-    fn close(&mut self, id: CallId, reason: EndReason) {
-        if let Some(media) = self.media.by_call.get_mut(&id) {
-            media.released = true;
-        }
+    fn close(&self, id: CallId, reason: EndReason) {
         if let Err(e) = self.engine.close(id, reason) {
             tracing::debug!(error = %e, "close of a call that is gone");
         }
@@ -370,29 +372,6 @@ fn describe(event: &Event) -> (&'static str, Option<Wacid>, Option<Arc<str>>) {
         Event::Other { .. } => ("other", None, None),
         Event::NotCalls => ("not_calls", None, None),
     }
-}
-
-fn evidence(stats: &CallStats, local_private: bool) -> Evidence {
-    let before_end = |at: Option<Time>| at.zip(stats.milestones.ended).map(|(at, ended)| ended.since(at).as_millis());
-    Evidence {
-        local_candidates_private: Some(local_private),
-        packets_out: Some(stats.rtp_out),
-        packets_in: Some(stats.rtp_in),
-        setup_ms: stats.milestones.dtls_connected.map(|t| t.since(stats.milestones.opened).as_millis()),
-        checks_sent: u32::try_from(stats.ice.checks_sent).ok(),
-        checks_answered: u32::try_from(stats.ice.checks_answered).ok(),
-        last_out_ms: before_end(stats.last_rtp_out),
-        last_in_ms: before_end(stats.last_media_in),
-        dtls: stats.milestones.ice_connected.map(|_| DtlsEvidence::of(&stats.dtls)),
-    }
-}
-
-/// Loopback does not count: it is only ever advertised to a peer on this machine, which reaches it.
-fn all_private(local: &LocalParams) -> bool {
-    local.candidates.iter().all(|c| match c.address.ip() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    })
 }
 
 /// How long a call may take to say whether it takes digits: several turns of a shard.

@@ -14,9 +14,10 @@ use crate::config::Config;
 use crate::control::Direct;
 use crate::sdp::KeyExchange;
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
+use crate::verdict::is_unroutable;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -76,10 +77,10 @@ impl Daemon {
         let webhook_addr = local(&http)?;
         let direct_addr = direct_socket.as_ref().map(local).transpose()?;
 
-        let engine_config = with_addresses(config.engine.clone())?;
-        let shards = engine_config.cores.len().max(1);
-        let calls_max = engine_config.calls_max_per_shard.saturating_mul(shards);
-        let engine = Arc::new(Engine::start(engine_config).map_err(|e| e.to_string())?);
+        let shards = config.engine.cores.len().max(1);
+        let calls_max = config.engine.calls_max_per_shard.saturating_mul(shards);
+        let engine = Arc::new(Engine::start(config.engine.clone()).map_err(|e| format!("engine: {e}"))?);
+        warn_if_unreachable(engine.config());
 
         let (stop, stop_rx) = watch::channel(Stop::Run);
         let (host, host_rx) = mpsc::channel(HOST_COMMANDS_MAX);
@@ -274,24 +275,17 @@ fn into_tokio(listener: TcpListener) -> Option<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener).inspect_err(|e| tracing::error!(error = %e, "a listener cannot be watched")).ok()
 }
 
-/// Fills in the address of the default route when none is configured. Connecting a UDP socket sends nothing: it only asks the routing table.
-fn with_addresses(mut config: EngineConfig) -> Result<EngineConfig, String> {
-    if config.addresses.is_empty() {
-        let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|s| {
-            s.connect(DOCUMENTATION_ADDRESS)?;
-            Ok(s.local_addr()?.ip())
-        });
-        match found {
-            Ok(ip) if !ip.is_unspecified() && !ip.is_loopback() => config.addresses.push(ip),
-            _ if config.allow_loopback => config.addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            _ => return Err("engine.addresses: there is no default route to take the address from; name the interface's address".into()),
-        }
+/// Said once, at start: calls may still work, for the relay learns our address from the checks, but a firewall or a strict NAT makes them silent.
+fn warn_if_unreachable(config: &EngineConfig) {
+    let is_hidden = |ip: &IpAddr| is_unroutable(*ip) && !config.public_addresses.iter().any(|p| p.is_ipv4() == ip.is_ipv4());
+    if config.addresses.iter().all(is_hidden) && config.stun_servers.is_empty() {
+        tracing::warn!(
+            addresses = ?config.addresses,
+            "only private addresses will stand in our SDP: set engine.public_addresses (1:1 NAT) or engine.stun_servers"
+        );
     }
-    Ok(config)
 }
 
-/// TEST-NET-1 (RFC 5737): routed like any public address, and nobody's.
-const DOCUMENTATION_ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 /// How long the event thread waits before it looks whether it should end.
 const EVENT_WAIT: Span = Span::from_millis(100);
 /// Engine events between the event thread and the control task; then the thread waits.

@@ -52,6 +52,8 @@ impl Agent {
 
     fn check_succeeded(&mut self, index: usize, transaction: &Transaction, mapped: Option<SocketAddr>, now: Time) {
         self.stats.checks_answered += 1;
+        let is_v4 = self.pairs[index].path.remote.is_ipv4();
+        *(if is_v4 { &mut self.stats.ipv4_answered } else { &mut self.stats.ipv6_answered }) += 1;
         let pair = &mut self.pairs[index];
         pair.rtt = transaction.rtt(now).or(pair.rtt);
         pair.mapped = mapped;

@@ -1,7 +1,9 @@
 //! The agent against a tiny scripted lite peer, in virtual time.
 
+mod gathering;
+mod timing;
+
 use super::*;
-use crate::ice::CandidateKind;
 use crate::limits::ICE_CONFLICTS_MAX;
 use crate::rng::SeededRng;
 use serde_json::Value;
@@ -64,6 +66,8 @@ struct World {
     answers: Vec<(Path, Vec<u8>)>,
     events: Vec<(u64, IceEvent)>,
     drops: Vec<DropReason>,
+    /// Nothing is to happen any more.
+    stopped: bool,
 }
 
 impl World {
@@ -73,7 +77,7 @@ impl World {
         let locals = vec![Candidate::host(at(BASE4), 65_535), Candidate::host(at(BASE6), 65_534)];
         let agent = Agent::new(config, credentials, locals, &mut entropy);
         let (towards_us, checks, answers, events, drops) = Default::default();
-        Self { agent, now: Time::ZERO, relay: Box::new(relay), towards_us, checks, answers, events, drops }
+        Self { agent, now: Time::ZERO, relay: Box::new(relay), towards_us, checks, answers, events, drops, stopped: false }
     }
 
     /// Meta's candidates: IPv6 has the higher priority (M2).
@@ -112,21 +116,30 @@ impl World {
     }
 
     fn run_until(&mut self, end_ms: u64) -> &mut Self {
-        loop {
-            let arrival = self.towards_us.iter().map(|(at, ..)| *at).min();
-            let Some(next) = [arrival, self.agent.poll_timeout()].into_iter().flatten().min().filter(|&t| t <= ms(end_ms)) else { break };
-            self.now = next;
-            while let Some(i) = self.towards_us.iter().position(|(at, ..)| *at <= next) {
-                let (_, path, datagram) = self.towards_us.remove(i);
-                if let Err(reason) = self.deliver(path, &datagram) {
-                    self.drops.push(reason);
-                }
-            }
-            self.agent.handle_timeout(self.now);
-            self.drain();
+        while let Some(next) = self.next().filter(|&t| t <= ms(end_ms)) {
+            self.step(next);
         }
         self.now = ms(end_ms);
         self
+    }
+
+    /// When something happens next.
+    fn next(&self) -> Option<Time> {
+        let arrival = self.towards_us.iter().map(|(at, ..)| *at).min();
+        [arrival, self.agent.poll_timeout()].into_iter().flatten().min().filter(|_| !self.stopped)
+    }
+
+    /// Goes to that moment and lets it happen.
+    fn step(&mut self, next: Time) {
+        self.now = next;
+        while let Some(i) = self.towards_us.iter().position(|(at, ..)| *at <= next) {
+            let (_, path, datagram) = self.towards_us.remove(i);
+            if let Err(reason) = self.deliver(path, &datagram) {
+                self.drops.push(reason);
+            }
+        }
+        self.agent.handle_timeout(self.now);
+        self.drain();
     }
 
     fn drain(&mut self) {

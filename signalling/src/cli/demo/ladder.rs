@@ -239,6 +239,9 @@ fn of_daemon(at: Time, event: &DaemonEvent) -> Option<Step> {
         DaemonEvent::WebhookEvent { what: "other_number", .. } => Step::new(at, Signalling, Signalling, "webhook", "not our number"),
         DaemonEvent::MediaOpened { .. } => Step::new(at, Signalling, Engine, "", "open a call, gate closed"),
         DaemonEvent::Media { event, .. } => match event {
+            CallEvent::LocalReady(local) => {
+                Step::new(at, Engine, Signalling, "STUN", format!("{} candidates gathered", local.candidates.len()))
+            }
             CallEvent::IceConnected { path, rtt } => {
                 Step::new(at, Engine, Engine, "STUN", format!("pair nominated, {}, {} us", family(path.remote), rtt.as_micros()))
             }

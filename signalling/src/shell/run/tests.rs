@@ -7,7 +7,7 @@ use crate::shell::observe::unix_s;
 use crate::shell::{DaemonEvent, Observed, WebhookResult};
 use crate::webhook::signature;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::mpsc as std_mpsc;
 
 /// How long a step that must come may take on a busy machine; never waited for when it comes.
