@@ -6,9 +6,6 @@
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::error::SetupError;
-use crate::rng::Entropy;
-
 /// An SRTP protection profile (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Profile {
@@ -102,17 +99,15 @@ impl core::fmt::Debug for Keying {
 impl Keying {
     /// The keys of a call whose two ends told each other theirs in SDP: `local` protects what we send, `remote` what the peer sends.
     ///
-    /// Refuses a pair of different profiles, and one in which both have the same key: both directions would use one key stream (RFC 4568
+    /// The error is a sentence. Refuses a pair of different profiles, and one in which both have the same key: both directions would use one key stream (RFC 4568
     /// section 6.1 wants a fresh key of each side), so a peer that repeats ours is broken or an attacker who reflects us.
     //= rfc4568#section-6.1  a key of its own for each direction
-    pub fn of_sdes(local: &MasterKey, remote: &MasterKey) -> Result<Self, SetupError> {
+    pub fn of_sdes(local: &MasterKey, remote: &MasterKey) -> Result<Self, &'static str> {
         if local.profile != remote.profile {
-            return Err(SetupError::PeerIncompatible("a=crypto: the two sides name different suites"));
+            return Err("a=crypto: the two sides name different suites");
         }
         if bool::from(local.key.ct_eq(&remote.key)) {
-            return Err(SetupError::PeerIncompatible(
-                "a=crypto: the peer repeats our own key, so both directions would share one key stream",
-            ));
+            return Err("a=crypto: the peer repeats our own key, so both directions would share one key stream");
         }
         let profile = local.profile;
         Ok(Self { profile, local_key: local.key, local_salt: local.salt, remote_key: remote.key, remote_salt: remote.salt })
@@ -191,10 +186,10 @@ impl core::fmt::Debug for MasterKey {
 pub struct SdesSecret([u8; INLINE_BYTES_MAX]);
 
 impl SdesSecret {
-    /// Draws one.
-    pub fn generate(entropy: &mut dyn Entropy) -> Self {
+    /// Draws one: `fill` writes random bytes.
+    pub fn generate(fill: impl FnOnce(&mut [u8])) -> Self {
         let mut secret = Self([0; INLINE_BYTES_MAX]);
-        entropy.fill(&mut secret.0);
+        fill(&mut secret.0);
         secret
     }
 
@@ -254,7 +249,7 @@ const INLINE_BYTES_MAX: usize = 46;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::SeededRng;
+    use crate::rng::{Entropy, SeededRng};
     use proptest::prelude::*;
 
     //= rfc4568#section-6.1 type=test
@@ -293,12 +288,12 @@ mod tests {
     #[test]
     fn a_mirrored_key_or_another_suite_is_no_pair() {
         let mut rng = SeededRng::new(7);
-        let (ours, theirs) = (SdesSecret::generate(&mut rng), SdesSecret::generate(&mut rng));
+        let (ours, theirs) = (SdesSecret::generate(|out| rng.fill(out)), SdesSecret::generate(|out| rng.fill(out)));
         for profile in Profile::ALL {
             let keying = Keying::of_sdes(&ours.key(profile), &theirs.key(profile)).expect("two keys");
             assert_eq!(keying.local_key[..profile.key_bytes()], ours.0[..profile.key_bytes()]);
             assert_eq!(keying.remote_salt[..profile.salt_bytes()], theirs.0[profile.key_bytes()..][..profile.salt_bytes()]);
-            assert!(matches!(Keying::of_sdes(&ours.key(profile), &ours.key(profile)), Err(SetupError::PeerIncompatible(_))));
+            assert!(Keying::of_sdes(&ours.key(profile), &ours.key(profile)).is_err());
             let mut other_salt = ours.key(profile);
             other_salt.salt[0] ^= 1;
             assert!(Keying::of_sdes(&ours.key(profile), &other_salt).is_err(), "the same key with another salt is no other key");

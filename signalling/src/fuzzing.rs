@@ -4,7 +4,7 @@ use tipring_engine::call::{LocalParams, SetupRole};
 use tipring_engine::dtls::Fingerprint;
 use tipring_engine::ice::{Candidate, CandidateKind, Credentials};
 use tipring_engine::keying::SdesSecret;
-use tipring_engine::rng::SeededRng;
+use tipring_engine::rng::{Entropy as _, SeededRng};
 
 use crate::sdp::{self, KeyExchange};
 
@@ -218,7 +218,7 @@ fn local() -> LocalParams {
         complete: true,
         fingerprint: Fingerprint([7; 32]),
         role: SetupRole::Active,
-        sdes: SdesSecret::generate(&mut SeededRng::new(1)),
+        sdes: SdesSecret::generate(|out| SeededRng::new(1).fill(out)),
         ssrc: 1,
         cname: "a".into(),
     }

@@ -310,7 +310,7 @@ fn silent_business_still_sends() {
 #[test]
 fn a_number_set_to_sdes_is_served_both_ways() {
     swarm("virtual_scenarios::a_number_set_to_sdes_is_served_both_ways", seeds(0..12), |seed| {
-        let mut plan = Plan::clean(seed).on(&LinkConfig { loss: 200, ..LinkConfig::default() });
+        let mut plan = Plan::clean(seed);
         plan.sdes = true;
         if seed % 2 == 1 {
             plan.kind = CallKind::BusinessInitiated;

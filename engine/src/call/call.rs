@@ -132,7 +132,7 @@ impl Call {
             complete: true,
             fingerprint: config.dtls.fingerprint(),
             role,
-            sdes: SdesSecret::generate(entropy),
+            sdes: SdesSecret::generate(|out| entropy.fill(out)),
             ssrc: source.ssrc(),
             cname,
         };
@@ -198,7 +198,12 @@ impl Call {
             return Err(SetupError::Misuse("the call is over"));
         }
         remote.check()?;
-        let sdes = remote.sdes.as_ref().map(|theirs| Keying::of_sdes(&self.local.sdes.key(theirs.profile()), theirs)).transpose()?;
+        let sdes = remote
+            .sdes
+            .as_ref()
+            .map(|theirs| Keying::of_sdes(&self.local.sdes.key(theirs.profile()), theirs))
+            .transpose()
+            .map_err(SetupError::PeerIncompatible)?;
         if sdes.is_none() {
             self.dtls_role = dtls_role(self.local.role, remote.role)?;
         }

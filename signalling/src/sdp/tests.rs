@@ -8,7 +8,7 @@ use tipring_engine::call::{LocalParams, SetupRole};
 use tipring_engine::dtls::Fingerprint;
 use tipring_engine::ice::{Candidate, CandidateKind, Credentials};
 use tipring_engine::keying::{Profile, SdesSecret};
-use tipring_engine::rng::SeededRng;
+use tipring_engine::rng::{Entropy as _, SeededRng};
 
 use super::error::{SdpErrorKind, SdpWarningKind};
 use super::{
@@ -45,7 +45,7 @@ pub(crate) fn local() -> LocalParams {
         complete: true,
         fingerprint: Fingerprint(core::array::from_fn(|i| i as u8 * 7)),
         role: SetupRole::Active,
-        sdes: SdesSecret::generate(&mut SeededRng::new(4_568)),
+        sdes: SdesSecret::generate(|out| SeededRng::new(4_568).fill(out)),
         ssrc: 330_833_028,
         cname: "k3J9xQ".into(),
     }
@@ -372,7 +372,7 @@ prop_compose! {
         candidates in proptest::collection::vec(any_candidate(), 0..6), ufrag in "[a-zA-Z0-9+/]{4,256}", pwd in "[a-zA-Z0-9+/=]{22,256}",
         fingerprint in any::<[u8; 32]>(), ssrc in any::<u32>(), cname in "[a-zA-Z0-9]{1,32}", seed in any::<u64>(),
     ) -> LocalParams {
-        let (role, sdes) = (SetupRole::Active, SdesSecret::generate(&mut SeededRng::new(seed)));
+        let (role, sdes) = (SetupRole::Active, SdesSecret::generate(|out| SeededRng::new(seed).fill(out)));
         let (credentials, fingerprint) = (Credentials { ufrag, pwd }, Fingerprint(fingerprint));
         LocalParams { credentials, candidates, complete: true, fingerprint, role, sdes, ssrc, cname }
     }

@@ -151,7 +151,7 @@ impl Relay {
         let hex: String = raw.iter().take(16).map(|b| format!("{b:02x}")).collect();
         let stream = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
         let ssrc = rng.u32();
-        let sdes = SdesSecret::generate(&mut rng);
+        let sdes = SdesSecret::generate(|out| rng.fill(out));
         Ok(Self {
             config,
             identity,
