@@ -9,7 +9,7 @@ use super::port::MediaPort;
 use super::stats::CallStats;
 use crate::dtmf::DigitSender;
 use crate::error::DropReason;
-use crate::limits::{FRAME_MS, FRAME_TICKS, RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
+use crate::limits::{FRAME_MS, FRAME_TICKS, RTP_HEADER_BYTES, SEND_BYTES_MAX, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::RtpSource;
 use crate::time::{Span, Time};
 use crate::wire::dtmf::TelephoneEvent;
@@ -200,7 +200,8 @@ impl Forwarding {
         out: &mut [u8],
         now: Time,
     ) -> Result<usize, DropReason> {
-        let room = out.len().saturating_sub(SRTP_TRAILER_BYTES_MAX);
+        //= meta#R-27  whatever a port hands over
+        let room = out.len().min(SEND_BYTES_MAX).saturating_sub(SRTP_TRAILER_BYTES_MAX);
         let payload = out.get_mut(RTP_HEADER_BYTES..room).ok_or(DropReason::NoRoom)?;
         let (header, len) = match forward {
             Forward::Opus { len, timestamp, fresh } => {

@@ -16,7 +16,7 @@ use crate::dtmf::{Digit, DigitReceiver, DigitSender};
 use crate::error::DropReason;
 use crate::jitter::{JitterBuffer, JitterConfig, JitterStats, Playout};
 use crate::keying::Keying;
-use crate::limits::{FRAME_TICKS, RTP_HEADER_BYTES, SRTP_TRAILER_BYTES_MAX};
+use crate::limits::{FRAME_TICKS, RTP_HEADER_BYTES, SEND_BYTES_MAX, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::{Reporter, RtpSource};
 use crate::srtp;
 use crate::time::{Span, Time};
@@ -325,7 +325,8 @@ impl Media {
         let finished = said == Outgoing::Finished;
         self.port_finished |= finished;
 
-        let room = out.len().saturating_sub(SRTP_TRAILER_BYTES_MAX);
+        //= meta#R-27  whatever a port hands over
+        let room = out.len().min(SEND_BYTES_MAX).saturating_sub(SRTP_TRAILER_BYTES_MAX);
         let payload = out.get_mut(RTP_HEADER_BYTES..room).ok_or(DropReason::NoRoom)?;
         if let Some(payload_type) = self.params.dtmf_payload_type
             && let Some(event) = digits.tick(source.timestamp())
