@@ -91,6 +91,8 @@ counted_enum! {
         DtmfMalformed => "dtmf_malformed",
         /// An Opus packet that is not 20 ms long, where nothing decodes it.
         FrameLength => "frame_length",
+        /// Audio that gave way to a telephone-event.
+        Replaced => "replaced",
         /// The far side of a relay is on hold.
         Held => "held",
         /// The call is over.

@@ -7,6 +7,7 @@ mod above;
 mod noise;
 
 use super::check::{Checks, Trace};
+use super::far::FarEnd;
 use super::plan::{Hop, Plan};
 use super::{Agenda, Link};
 use std::collections::VecDeque;
@@ -165,7 +166,9 @@ pub struct Outcome {
     pub answered: bool,
     /// What the user typed, as our host was told.
     pub digits: String,
-    /// What our host heard: mono, 16 kHz.
+    /// The same on the far side of a relay.
+    pub far_digits: String,
+    /// What our host, or the far side of a relay, heard: mono, 16 kHz.
     pub heard: Vec<i16>,
     /// What the user heard: mono, 16 kHz.
     pub user_heard: Vec<i16>,
@@ -222,6 +225,7 @@ pub struct World {
     scratch: Scratch,
     out: Box<[u8; DATAGRAM_BYTES_MAX]>,
     heard: (mpsc::Sender<Vec<i16>>, mpsc::Receiver<Vec<i16>>),
+    far_digits: (mpsc::Sender<char>, mpsc::Receiver<char>),
     last_rtp: Option<(SocketAddr, Vec<u8>)>,
     checks: Checks,
     /// Our thread stands still until then.
@@ -254,6 +258,7 @@ impl World {
             verdict: None,
             answered: false,
             digits: String::new(),
+            far_digits: String::new(),
             heard: Vec::new(),
             user_heard: Vec::new(),
             timeline: Vec::new(),
@@ -287,6 +292,7 @@ impl World {
             scratch: Scratch::default(),
             out: Box::new([0; DATAGRAM_BYTES_MAX]),
             heard: mpsc::channel(),
+            far_digits: mpsc::channel(),
             last_rtp: None,
             checks: Checks::default(),
             stalled_until: ORIGIN,
@@ -445,6 +451,7 @@ impl World {
             let bytes = self.out[..len].to_vec();
             self.travel(true, path.remote, from, bytes);
         }
+        while tenant.call.poll_far_transmit(&mut self.out[..], now).is_some() {}
         self.checks.selected(tenant.call.path());
         let mut over = false;
         while let Some(event) = tenant.call.poll_event() {
@@ -540,10 +547,19 @@ impl World {
         }
         let role = remote.as_ref().map_or(SetupRole::ActPass, |remote| sdp::our_role(remote.role));
         let greeting = self.plan.greeting.clone();
-        let inner = Play::then(greeting, SampleRate::Hz16000, Box::new(Echo::default()));
-        let ends = Ends { inner, listens: self.plan.listens, heard: self.heard.0.clone() };
+        let heard = self.heard.0.clone();
+        let ends: Box<dyn MediaPort> = match self.plan.far.clone() {
+            Some(far) => {
+                self.checks.pauses = true;
+                Box::new(FarEnd::new(far, greeting, self.entropy.u64(), heard, self.far_digits.0.clone(), self.now))
+            }
+            None => {
+                let inner = Play::then(greeting, SampleRate::Hz16000, Box::new(Echo::default()));
+                Box::new(Ends { inner, listens: self.plan.listens, heard })
+            }
+        };
         let candidates = vec![Candidate::host(at(OUR_V4), u16::MAX), Candidate::host(at(OUR_V6), u16::MAX - 1)];
-        let call = Call::new(&self.config, role, candidates, Box::new(ends), &mut self.entropy, self.now);
+        let call = Call::new(&self.config, role, candidates, ends, &mut self.entropy, self.now);
         let mut call = call.expect("it has candidates");
         let local = call.local_params().clone();
         let refused = remote.and_then(|remote| call.set_remote_params(*remote, self.now).err());
@@ -607,6 +623,7 @@ impl World {
     fn finish(mut self) -> Outcome {
         self.outcome.lasted = self.now.since(ORIGIN);
         self.outcome.heard = self.heard.1.try_iter().flatten().collect();
+        self.outcome.far_digits = self.far_digits.1.try_iter().collect();
         if let Some(meta) = &self.meta {
             self.outcome.stages = meta.stages();
             self.outcome.user_heard = meta.heard().to_vec();

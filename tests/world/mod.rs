@@ -5,6 +5,7 @@
 mod call;
 mod check;
 mod classes;
+mod far;
 mod link;
 mod plan;
 mod shrink;
@@ -14,6 +15,7 @@ mod verdict;
 pub use call::{Outcome, World};
 pub use check::{Checks, Trace};
 pub use classes::{Class, Sketch};
+pub use far::FarPlan;
 pub use link::{Link, LinkConfig};
 pub use plan::{Hop, Lose, Noise, Plan, Trouble, caller, greeting};
 pub use shrink::shrink;

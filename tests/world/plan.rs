@@ -3,6 +3,7 @@
 //! Given: a seed. Decides: defaults of a clean call. Refuses: running it (`call.rs`).
 
 use super::LinkConfig;
+use super::far::FarPlan;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -84,6 +85,8 @@ pub struct Plan {
     pub nat: Option<SocketAddr>,
     /// From this moment the NAT shows another address, and what is sent to the old one is lost.
     pub nat_rebinds: Option<(Time, SocketAddr)>,
+    /// A relay instead of greeting and echo: the far side says the greeting, from the moment the call is opened.
+    pub far: Option<FarPlan>,
     /// Garbage on top.
     pub noise: Option<Noise>,
     /// Garbage begins so long after the ring.
@@ -121,6 +124,7 @@ impl Plan {
             lose_reply_to: None,
             nat: None,
             nat_rebinds: None,
+            far: None,
             noise: None,
             noise_after: Span::ZERO,
             hostile: Vec::new(),

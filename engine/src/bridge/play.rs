@@ -72,6 +72,12 @@ impl MediaPort for Play {
         }
     }
 
+    fn tick(&mut self, now: Time) {
+        if let Some(next) = &mut self.next {
+            next.tick(now);
+        }
+    }
+
     fn forwards(&self) -> bool {
         self.at == self.samples.len() && self.next.as_ref().is_some_and(|n| n.forwards())
     }

@@ -121,6 +121,10 @@ impl MediaPort for Tap {
         self.inner.sent(payload, timestamp);
     }
 
+    fn tick(&mut self, now: Time) {
+        self.inner.tick(now);
+    }
+
     fn forwards(&self) -> bool {
         self.inner.forwards()
     }

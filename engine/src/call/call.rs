@@ -451,6 +451,10 @@ impl Call {
         if let Some(media) = &mut self.media {
             while self.frames_due > 0 {
                 self.frames_due -= 1;
+                if self.forwarding.is_event(now) {
+                    // A digit of the far side is under way; its packets carry the time.
+                    continue;
+                }
                 let sent = media.send_frame(self.port.as_mut(), &mut self.source, &mut self.digits, scratch, &mut self.stats, out);
                 let Ok(sent) = sent else { continue };
                 self.stats.last_rtp_out = Some(now);
@@ -498,7 +502,7 @@ impl Call {
     /// Sends what a forwarding port has, until there is nothing more.
     fn next_forwarded(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<usize> {
         let (Some(media), Some(clock)) = (&mut self.media, &mut self.clock) else { return None };
-        if !self.gate_open || self.state != State::Ready || !self.port.forwards() {
+        if !self.gate_open || self.state != State::Ready {
             return None;
         }
         while self.forwarding.may_send(now)

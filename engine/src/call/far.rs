@@ -3,6 +3,7 @@
 //! Decides: the contract. Given: datagrams, commands and the time. Refuses: sockets; the shard binds, connects, reads and writes them.
 
 use crate::error::DropCounts;
+use crate::jitter::JitterStats;
 use crate::rtp::RemoteStats;
 use crate::time::Time;
 use core::net::SocketAddr;
@@ -73,6 +74,8 @@ pub struct FarStats {
     pub rtcp_out: u64,
     /// Packets of it that came after a later one.
     pub late: u64,
+    /// Its jitter buffer, when its audio is transcoded.
+    pub jitter: JitterStats,
     /// Reception and its reports.
     pub reception: RemoteStats,
     /// Datagrams of it, and packets for it, that went nowhere.

@@ -9,7 +9,7 @@ use super::port::MediaPort;
 use super::stats::CallStats;
 use crate::dtmf::DigitSender;
 use crate::error::DropReason;
-use crate::limits::{FRAME_MS, FRAME_TICKS, RTP_HEADER_BYTES, SEND_BYTES_MAX, SRTP_TRAILER_BYTES_MAX};
+use crate::limits::{DTMF_CLOCK_HZ, FRAME_MS, FRAME_TICKS, RTP_CLOCK_HZ, RTP_HEADER_BYTES, SEND_BYTES_MAX, SRTP_TRAILER_BYTES_MAX};
 use crate::rtp::RtpSource;
 use crate::time::{Span, Time};
 use crate::wire::dtmf::TelephoneEvent;
@@ -24,6 +24,10 @@ const BURST_FRAMES_MAX: u8 = 2;
 const AHEAD_FRAMES_MAX: i64 = 10;
 /// Frames a source may step forward by its own timestamp. A longer gap has been filled by then, so a larger step is a new line of time.
 const STEP_FRAMES_MAX: i64 = 8;
+/// An event without a packet for so long is over, whether its end was seen or not (RFC 4733 section 2.5.2.3).
+const EVENT_GAP_MAX: Span = Span::from_millis(100);
+/// Times the end of an event is sent (RFC 4733 section 2.5.1.4).
+const EVENT_ENDS: u8 = 3;
 /// Ticks between segments of a telephone-event of more than 0xFFFF units of 8 kHz (RFC 4733 section 2.5.1.3), on the 48 kHz line.
 const SEGMENT_TICKS: u32 = 0xffff * 6;
 
@@ -83,6 +87,9 @@ pub(super) struct Forwarding {
     held: bool,
     /// The current event: its timestamp on the source's line and on ours.
     event: Option<(u32, u32)>,
+    /// Until then audio gives way to the event, unless its last end comes before.
+    event_until: Option<Time>,
+    ends: u8,
 }
 
 /// What the silence clock owes at a moment.
@@ -174,6 +181,23 @@ impl Forwarding {
         Some(skipped as u64)
     }
 
+    /// Whether a telephone-event is under way: its packets take the places of audio frames (T6).
+    pub(super) fn is_event(&self, now: Time) -> bool {
+        self.event_until.is_some_and(|until| now < until)
+    }
+
+    /// Notes a packet of an event that starts at `ours`, and returns the frames of our line it takes: at least its own, and what its duration says.
+    fn count_event(&mut self, event: &TelephoneEvent, ours: u32, current: u32, now: Time) -> u64 {
+        self.ends = if event.end { self.ends.saturating_add(1) } else { 0 };
+        self.event_until = (self.ends < EVENT_ENDS).then_some(now + EVENT_GAP_MAX);
+        let until = u32::from(event.duration) * (RTP_CLOCK_HZ / DTMF_CLOCK_HZ);
+        let behind = i64::from(ours.wrapping_add(until).wrapping_sub(current) as i32);
+        // Nothing that a peer claims moves the line by more than an update could have taken.
+        let frames = (behind / i64::from(FRAME_TICKS)).clamp(1, STEP_FRAMES_MAX);
+        self.filled += frames;
+        frames as u64
+    }
+
     /// The timestamp on our line of an event that starts at `timestamp` on the source's.
     fn place_event(&mut self, timestamp: u32, current: u32) -> u32 {
         let ours = match self.event {
@@ -203,7 +227,9 @@ impl Forwarding {
         //= meta#R-27  whatever a port hands over
         let room = out.len().min(SEND_BYTES_MAX).saturating_sub(SRTP_TRAILER_BYTES_MAX);
         let payload = out.get_mut(RTP_HEADER_BYTES..room).ok_or(DropReason::NoRoom)?;
+        let mut frames = 1;
         let (header, len) = match forward {
+            Forward::Opus { .. } if self.is_event(now) => return Err(DropReason::Replaced),
             Forward::Opus { len, timestamp, fresh } => {
                 let bytes = opus.get(..len).filter(|b| b.len() <= payload.len()).ok_or(DropReason::NoRoom)?;
                 let overdue = now.since(clock.next()).as_nanos() / FRAME.as_nanos();
@@ -232,12 +258,20 @@ impl Forwarding {
                 let payload_type = media.params.dtmf_payload_type.ok_or(DropReason::PayloadType)?;
                 let timestamp = self.place_event(timestamp, source.timestamp());
                 payload[..TelephoneEvent::BYTES].copy_from_slice(&event.emit());
+                if marker {
+                    self.ends = 0;
+                }
+                frames = self.count_event(&event, timestamp, source.timestamp(), now);
+                if port.forwards() {
+                    self.filling = false;
+                    *clock = FrameClock::start_at(now + FRAME);
+                }
                 (source.event(payload_type, marker, timestamp), TelephoneEvent::BYTES)
             }
         };
         header.emit(out.first_chunk_mut().ok_or(DropReason::NoRoom)?);
         source.count_sent(len);
-        if matches!(forward, Forward::Opus { .. }) {
+        for _ in 0..frames {
             source.advance_frame(true);
         }
         stats.rtp_out += 1;
@@ -351,5 +385,21 @@ mod tests {
         assert_eq!(f.place_event(500, 19_200), 9_600);
         assert_eq!(f.place_event(500 + SEGMENT_TICKS, 400_000), 9_600 + SEGMENT_TICKS);
         assert_eq!(f.place_event(7, 500_000), 500_000, "another digit");
+    }
+
+    #[test]
+    fn events_take_the_places_of_frames_until_their_third_end() {
+        let mut f = Forwarding::default();
+        let update = |k: u16, end| TelephoneEvent { event: 1, end, volume: 10, duration: 160 * k };
+        assert_eq!(f.count_event(&update(1, false), 0, 0, at(0)), 1);
+        assert_eq!(f.count_event(&update(3, false), 0, 960, at(40)), 2, "an update of 40 ms");
+        assert!(f.is_event(at(139)) && !f.is_event(at(140)));
+        for k in 0..2 {
+            assert_eq!(f.count_event(&update(4, true), 0, 2_880 + k * 960, at(60)), 1);
+            assert!(f.is_event(at(60)));
+        }
+        assert_eq!(f.count_event(&update(4, true), 0, 4_800, at(61)), 1);
+        assert!(!f.is_event(at(61)));
+        assert_eq!(f.filled, 6);
     }
 }

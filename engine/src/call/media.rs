@@ -9,6 +9,8 @@ use super::params::MediaParams;
 use super::port::{FrameBuffer, Incoming, MediaPort, Outgoing};
 use super::stats::CallStats;
 use crate::codec::silence::SILENCE_PACKET;
+#[cfg(feature = "opus")]
+use crate::codec::silence::{SilenceGate, Sound};
 use crate::codec::{self, FRAME_SAMPLES_MAX, SampleRate};
 #[cfg(feature = "opus")]
 use crate::codec::{Application, Decoder, Encoder, EncoderSettings};
@@ -33,11 +35,25 @@ const PLAYOUTS_PER_TICK_MAX: usize = 8;
 pub struct Scratch {
     pub(super) frame: FrameBuffer,
     pcm: Box<[i16; DECODE_SAMPLES_MAX]>,
+    /// Upper bound of the encoders' complexity: a busy shard lowers it, so that quality is shed before calls are.
+    complexity_max: u8,
+}
+
+impl Scratch {
+    /// Bounds the complexity of every encoder from the next frame on, 0 to 10.
+    pub fn set_complexity_max(&mut self, complexity: u8) {
+        self.complexity_max = complexity.min(10);
+    }
+
+    /// The bound.
+    pub fn complexity_max(&self) -> u8 {
+        self.complexity_max
+    }
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { frame: FrameBuffer::default(), pcm: Box::new([0; DECODE_SAMPLES_MAX]) }
+        Self { frame: FrameBuffer::default(), pcm: Box::new([0; DECODE_SAMPLES_MAX]), complexity_max: 10 }
     }
 }
 
@@ -49,6 +65,11 @@ pub(super) struct Media {
     adaption: Adaption,
     #[cfg(feature = "opus")]
     complexity: u8,
+    /// The bound that the shard sets.
+    #[cfg(feature = "opus")]
+    complexity_max: u8,
+    #[cfg(feature = "opus")]
+    gate: SilenceGate,
     jitter: JitterBuffer,
     digits: DigitReceiver,
     #[cfg(feature = "opus")]
@@ -109,6 +130,10 @@ impl Media {
             last_sample: 0,
             #[cfg(feature = "opus")]
             is_splice_due: false,
+            #[cfg(feature = "opus")]
+            complexity_max: 10,
+            #[cfg(feature = "opus")]
+            gate: SilenceGate::default(),
             backlog: Vec::new(),
             ssrc: None,
             port_finished: false,
@@ -226,6 +251,7 @@ impl Media {
 
     /// Plays one tick: gives the port what the peer said.
     pub(super) fn play(&mut self, port: &mut dyn MediaPort, scratch: &mut Scratch, now: Time) {
+        port.tick(now);
         let wants_opus = port.wants_opus();
         let wants_pcm = port.wants_pcm();
         #[cfg(feature = "opus")]
@@ -341,7 +367,10 @@ impl Media {
         }
         let mut len = match said {
             #[cfg(feature = "opus")]
-            Outgoing::Pcm(rate) => self.encode(rate, &mut scratch.frame.pcm[..rate.frame_samples()], payload),
+            Outgoing::Pcm(rate) => {
+                self.complexity_max = scratch.complexity_max;
+                self.encode(rate, &mut scratch.frame.pcm[..rate.frame_samples()], payload)
+            }
             // Speech that breaks off inside a wave would click: one more frame brings it down.
             #[cfg(feature = "opus")]
             Outgoing::Silence | Outgoing::Finished if self.last_sample != 0 => self.fade_out(&mut scratch.frame.pcm, payload),
@@ -399,7 +428,7 @@ impl Media {
             rate,
             application: Application::Voip,
             bitrate_bps: self.adaption.bitrate_bps(),
-            complexity: self.complexity,
+            complexity: self.complexity.min(self.complexity_max),
             fec: self.params.fec,
             loss_percent: self.adaption.loss_percent(),
             cbr: self.params.cbr,
@@ -427,7 +456,18 @@ impl Media {
 
     #[cfg(feature = "opus")]
     fn encode(&mut self, rate: SampleRate, samples: &mut [i16], out: &mut [u8]) -> usize {
+        let sound = self.gate.judge(samples);
+        if sound == Sound::Silent && !self.is_splice_due {
+            // The frame before was as quiet: what ends here is no wave that could click.
+            self.last_sample = 0;
+            return 0;
+        }
         self.fit_encoder(rate);
+        if sound == Sound::HeardAgain
+            && let Some(encoder) = &mut self.encoder
+        {
+            encoder.reset();
+        }
         if core::mem::take(&mut self.is_splice_due) {
             splice(self.last_sample, samples);
         }

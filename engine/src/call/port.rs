@@ -88,6 +88,9 @@ pub trait MediaPort: Send {
     /// Sees each Opus packet that leaves, silence included, with its RTP timestamp: for recording.
     fn sent(&mut self, _payload: &[u8], _timestamp: u32) {}
 
+    /// Tells the time, once before what comes and goes at a tick.
+    fn tick(&mut self, _now: Time) {}
+
     /// Whether Opus packets are handed over as they come, and taken as soon as there is one, instead of once per 20 ms: a relay. Then the jitter buffer is passed by,
     /// [`Self::arrived`] and [`Self::poll_forward`] take the places of `incoming` and `outgoing`, and silence is sent only when nothing was forwarded for a while.
     /// The answer may change at any time.
@@ -101,7 +104,8 @@ pub trait MediaPort: Send {
     /// Takes a telephone-event packet the moment it came, in either mode. The digit in it is told by [`Self::digit`] as well.
     fn event_arrived(&mut self, _packet: &Arrived<'_>, _now: Time) {}
 
-    /// Gives the next packet to send at once. Asked after everything that happens, while [`Self::forwards`] and the gate is open.
+    /// Gives the next packet to send at once. Asked after everything that happens while the gate is open; of ports that do not forward, only for
+    /// telephone-events.
     fn poll_forward(&mut self, _frame: &mut FrameBuffer) -> Option<Forward> {
         None
     }

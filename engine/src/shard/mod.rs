@@ -3,6 +3,7 @@
 mod clock;
 mod far;
 mod mailbox;
+mod pressure;
 #[allow(clippy::module_inception, reason = "the type has the name of its room")]
 mod shard;
 mod slab;

@@ -6,6 +6,7 @@
 use super::clock::Clock;
 use super::far::FarSockets;
 use super::mailbox::{Command, Mail, NewCall, Report};
+use super::pressure::Pressure;
 use super::slab::{Key, Slab};
 use super::wheel::Wheel;
 use crate::call::{Call, CallEvent, CallStats, Ended, MediaPort, Scratch};
@@ -70,6 +71,7 @@ pub(crate) struct Shard {
     by_id: HashMap<CallId, Key>,
     wheel: Wheel,
     scratch: Scratch,
+    pressure: Pressure,
     receive: Box<[u8; RECEIVE_BYTES]>,
     send: Box<[u8; DATAGRAM_BYTES_MAX]>,
     due: Vec<Key>,
@@ -95,6 +97,7 @@ impl Shard {
             tenants: Slab::new(calls_max),
             by_id: HashMap::with_capacity(calls_max),
             scratch: Scratch::default(),
+            pressure: Pressure::new(clock.now()),
             receive: Box::new([0; RECEIVE_BYTES]),
             send: Box::new([0; DATAGRAM_BYTES_MAX]),
             due: Vec::with_capacity(calls_max),
@@ -153,6 +156,7 @@ impl Shard {
         if !self.farewells.is_empty() {
             self.tell_farewells();
         }
+        self.scratch.set_complexity_max(self.pressure.worked(now, self.clock.now()));
     }
 
     fn take_commands(&mut self, now: Time) {

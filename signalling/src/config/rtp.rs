@@ -50,7 +50,7 @@ pub(super) fn read_leg(r: &mut Reader<'_>, parent: &mut Section<'_, '_>) -> Opti
             RtcpPort::Mux
         }
     };
-    let default_type = codec.static_payload_type().unwrap_or(111);
+    let default_type = codec.default_payload_type();
     let payload_type = s.integer(r, "payload_type", 0..=127, default_type.into()) as u8;
     let has_events = s.value("dtmf_payload_type").is_some();
     let event_type = s.integer(r, "dtmf_payload_type", 0..=127, 101) as u8;
@@ -58,7 +58,7 @@ pub(super) fn read_leg(r: &mut Reader<'_>, parent: &mut Section<'_, '_>) -> Opti
     let events = has_events.then_some(LegEvents { payload_type: event_type, clock_hz });
     let params = RtpLegParams { remote, learn: s.bool(r, "learn", false), rtcp, codec, payload_type, events };
     if let Err(e) = params.check() {
-        r.fault(s.path_of("rtp"), Some(&span), e.to_string(), "see docs/CONFIG.md");
+        r.fault(s.path_of("payload_type"), Some(&span), e.to_string(), "see docs/DIRECT_MODE.md");
     }
     s.finish(r);
     Some(params)

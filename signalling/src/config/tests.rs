@@ -236,3 +236,28 @@ fn the_complete_example_of_the_documentation_is_read() {
         assert!(complete.contains(&format!("{key} = ")), "{key} is not in the complete example");
     }
 }
+
+//= meta#R-10 type=test
+#[test]
+fn a_plain_rtp_bridge_is_read_and_its_faults_are_told() {
+    let with = |extra: &str| format!("[direct]\ntoken = \"env:SET\"\n{extra}");
+    let text = with(
+        "bridge = { kind = \"rtp\", rtp = { remote = \"10.0.0.9:4000\", codec = \"PCMU\", rtcp = \"next\", dtmf_payload_type = 96 } }\n\n[engine]\nrtp_targets = [\"10.0.0.0/8\", \"fd00::/8\"]\nrtp_addresses = [\"10.0.0.1\"]\n",
+    );
+    let config = Config::from_toml(&text, &Table).unwrap();
+    let BridgeKind::Rtp(leg) = config.direct.unwrap().bridge.kind else { panic!("a bridge of another kind") };
+    assert_eq!((leg.remote, leg.payload_type), (Some("10.0.0.9:4000".parse().unwrap()), 0));
+    assert_eq!(leg.events.map(|e| (e.payload_type, e.clock_hz)), Some((96, 8_000)));
+    assert_eq!((config.engine.rtp_targets.len(), config.engine.rtp_addresses.len()), (2, 1));
+    for (extra, place) in [
+        ("\n[engine]\nrtp_targets = [\"10.0.0.1/8\"]\n", "engine.rtp_targets"),
+        ("bridge = { kind = \"rtp\" }\n", "direct.bridge.rtp"),
+        ("bridge = { kind = \"echo\", rtp = { remote = \"10.0.0.9:4000\" } }\n", "direct.bridge.rtp"),
+        ("bridge = { kind = \"rtp\", rtp = { remote = \"pbx:4000\" } }\n", "direct.bridge.rtp.remote"),
+        ("bridge = { kind = \"rtp\", rtp = { remote = \"10.0.0.9:4000\", codec = \"g722\" } }\n", "direct.bridge.rtp.codec"),
+        ("bridge = { kind = \"rtp\", rtp = { remote = \"10.0.0.9:4000\", payload_type = 70 } }\n", "direct.bridge.rtp.payload_type"),
+    ] {
+        let told = faults(&with(extra));
+        assert!(told.iter().any(|f| f.path == place), "{extra}: {told:?}");
+    }
+}

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use tipring_engine::bridge::rtp::{LegCodec, LegEvents, RtcpPort, RtpLegParams};
 use tipring_engine::call::Direction;
+use tipring_engine::codec::SampleRate;
 
 /// `bridge.rtp` of `POST /v1/sessions`.
 #[derive(Deserialize, Clone, Debug)]
@@ -42,7 +43,7 @@ impl RtpBody {
         if events.is_none() && self.dtmf_clock_hz.is_some() {
             return Err("dtmf_clock_hz is set, but dtmf_payload_type is not".into());
         }
-        let payload_type = self.payload_type.or(codec.static_payload_type()).unwrap_or(111);
+        let payload_type = self.payload_type.unwrap_or(codec.default_payload_type());
         let params = RtpLegParams { remote: self.remote, learn: self.learn, rtcp, codec, payload_type, events };
         params.check().map_err(|e| e.to_string())?;
         Ok(params)
@@ -86,4 +87,10 @@ const DIRECTIONS: [(&str, Direction); 4] = [
 ];
 
 /// Codecs by name.
-const CODECS: [(&str, LegCodec); 1] = [("opus", LegCodec::Opus)];
+const CODECS: [(&str, LegCodec); 5] = [
+    ("opus", LegCodec::Opus),
+    ("pcmu", LegCodec::Pcmu),
+    ("pcma", LegCodec::Pcma),
+    ("l16/8000", LegCodec::L16(SampleRate::Hz8000)),
+    ("l16/16000", LegCodec::L16(SampleRate::Hz16000)),
+];

@@ -33,8 +33,12 @@ struct World {
 }
 
 async fn world(sessions_max: usize, read_timeout: Duration) -> World {
-    let engine =
-        Engine::start(EngineConfig { addresses: vec!["127.0.0.1".parse().unwrap()], allow_loopback: true, ..EngineConfig::default() });
+    let engine = Engine::start(EngineConfig {
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+        allow_loopback: true,
+        rtp_targets: vec!["127.0.0.0/8".parse().unwrap()],
+        ..EngineConfig::default()
+    });
     let engine = Arc::new(engine.unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -304,5 +308,47 @@ fn a_slow_body_is_given_up() {
         whole.truncate(whole.len() - 1);
         let answer = raw(&world, &whole).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (408, Some("BODY_TOO_SLOW")));
+    });
+}
+
+//= meta#R-10 type=test
+#[test]
+fn a_plain_rtp_leg_is_made_moved_and_held_and_goes_nowhere_else() {
+    run(async {
+        let world = world(8, LONG).await;
+        let open = |rtp: Value| {
+            let body = serde_json::json!({ "sdp": OFFER, "bridge": { "rtp": rtp } }).to_string();
+            let world = &world;
+            async move { call(world, "POST", "/v1/sessions", "application/json", &body).await }
+        };
+        let made = open(serde_json::json!({ "remote": "127.0.0.1:4000", "codec": "PCMA", "dtmf_payload_type": 101 })).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        let local: SocketAddr = made.json()["rtp"]["local"].as_str().expect("our end of the leg").parse().unwrap();
+        assert!(local.ip().is_loopback());
+        let leg = format!("{}/rtp", made.location());
+        for (body, status) in [
+            (r#"{"remote":"127.0.0.1:5000","direction":"inactive"}"#, 200),
+            (r#"{"direction":"sendrecv"}"#, 200),
+            (r#"{"direction":"both"}"#, 422),
+            (r#"{"remote":"192.0.2.1:5000"}"#, 422),
+            (r#"{"remote":"pbx.example:5000"}"#, 422),
+        ] {
+            let answer = call(&world, "PUT", &leg, "application/json", body).await;
+            assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        }
+        for (rtp, hint) in [
+            (serde_json::json!({ "remote": "192.0.2.1:4000" }), "R-10"),
+            (serde_json::json!({ "codec": "opus" }), "remote"),
+            (serde_json::json!({ "remote": "127.0.0.1:4000", "codec": "g729" }), "g729"),
+            (serde_json::json!({ "remote": "127.0.0.1:4000", "rtcp": "same" }), "same"),
+            (serde_json::json!({ "remote": "127.0.0.1:4000", "payload_type": 72 }), "64 to 95"),
+        ] {
+            let refused = open(rtp).await;
+            assert_eq!(refused.status, 422, "{}", refused.body);
+            assert!(refused.body.contains(hint), "{}", refused.body);
+        }
+        let plain = call(&world, "POST", "/v1/sessions", "application/sdp", OFFER).await;
+        let none = call(&world, "PUT", &format!("{}/rtp", plain.location()), "application/json", r#"{"direction":"inactive"}"#).await;
+        assert_eq!(none.status, 409, "a session without a leg");
     });
 }

@@ -6,11 +6,12 @@
 mod outbound;
 mod params;
 mod targets;
+mod transcode;
 
 use super::order::Order;
 use super::queue::{MARK_BYTES, PacketQueue};
 use crate::call::{Arrived, Direction, FarCommand, FarSide, FarSocket, FarStats, Forward, FrameBuffer, Incoming, MediaPort, Outgoing};
-use crate::codec::toc;
+use crate::codec::{SampleRate, toc};
 use crate::error::{DropReason, SetupError};
 use crate::limits::{FRAME_TICKS, RTP_CLOCK_HZ, RTP_HEADER_BYTES, SEND_BYTES_MAX};
 use crate::rng::{Entropy, SeededRng};
@@ -24,6 +25,7 @@ use outbound::Outbound;
 pub use params::{LegCodec, LegEvents, RtcpPort, RtpLegParams};
 use std::sync::Arc;
 pub use targets::{AddressRange, BadRange};
+use transcode::Transcoder;
 
 //= meta#R-31:live  held, bounded
 /// Packets of the far side kept while the gate is closed: two seconds, so that nothing of a greeting is lost while `accept` is under way. Older ones give way.
@@ -47,6 +49,10 @@ pub struct RtpLeg {
     order: Order,
     inbound: PacketQueue,
     outbound: Outbound,
+    /// Codec and jitter buffer of a leg that is not Opus.
+    transcoder: Option<Box<Transcoder>>,
+    /// The present, as of the last tick or datagram.
+    now: Time,
     transmit: PacketQueue,
     reporter: Reporter,
     rng: SeededRng,
@@ -86,6 +92,8 @@ impl RtpLeg {
             order: Order::default(),
             inbound: PacketQueue::new(PREROLL_BYTES_MAX),
             outbound: Outbound::new(clock_hz, entropy, now),
+            transcoder: Transcoder::new(params.codec).map(Box::new),
+            now,
             transmit: PacketQueue::new(TRANSMIT_BYTES_MAX),
             reporter,
             rng: SeededRng::new(entropy.u64()),
@@ -141,7 +149,11 @@ impl RtpLeg {
         if !self.direction.receives() {
             return Err(DropReason::Held);
         }
-        if is_event { self.take_event(&view) } else { self.take_audio(&view) }
+        match (is_event, &mut self.transcoder) {
+            (true, _) => self.take_event(&view, now),
+            (false, Some(transcoder)) => transcoder.insert(&view, now),
+            (false, None) => self.take_audio(&view),
+        }
     }
 
     fn take_audio(&mut self, view: &RtpView<'_>) -> Result<(), DropReason> {
@@ -154,7 +166,10 @@ impl RtpLeg {
         self.keep(mark, view.payload())
     }
 
-    fn take_event(&mut self, view: &RtpView<'_>) -> Result<(), DropReason> {
+    fn take_event(&mut self, view: &RtpView<'_>, now: Time) -> Result<(), DropReason> {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.note_event(view, now);
+        }
         let format = self.params.events.ok_or(DropReason::PayloadType)?;
         let mut event = TelephoneEvent::parse(view.payload())?;
         self.ordered(view, None)?;
@@ -214,7 +229,29 @@ impl RtpLeg {
         // A clock of 48 kHz counts to 1.4 s; a longer key stays at that until its end.
         let units = u32::from(event.duration) * (format.clock_hz / EVENT_CLOCK_HZ);
         event.duration = u16::try_from(units).unwrap_or(u16::MAX);
-        self.pass(packet, format.payload_type, &event.emit(), now)
+        if self.transcoder.is_none() {
+            return self.pass(packet, format.payload_type, &event.emit(), now);
+        }
+        if !self.direction.sends() {
+            return Err(DropReason::Held);
+        }
+        let (seq, timestamp) = self.outbound.event(packet.timestamp, RTP_CLOCK_HZ / self.params.codec.clock_hz());
+        let header = RtpHeader { payload_type: format.payload_type, marker: packet.marker, seq, timestamp, ssrc: self.outbound.ssrc };
+        self.send(header, &event.emit())
+    }
+
+    /// 20 ms of the peer for a far side that is not Opus.
+    fn speak(&mut self, samples: &[i16]) -> Result<(), DropReason> {
+        let Some(transcoder) = &self.transcoder else { return Ok(()) };
+        if !self.direction.sends() {
+            return Err(DropReason::Held);
+        }
+        let mut payload = [0; SEND_BYTES_MAX];
+        let len = transcoder.encode(samples, &mut payload);
+        let marker = self.outbound.sent().0 == 0;
+        let (seq, timestamp) = self.outbound.next(samples.len() as u32, self.now);
+        let header = RtpHeader { payload_type: self.params.payload_type, marker, seq, timestamp, ssrc: self.outbound.ssrc };
+        self.send(header, &payload[..len])
     }
 
     fn count(&mut self, outcome: Result<(), DropReason>) {
@@ -244,15 +281,30 @@ impl RtpLeg {
 }
 
 impl MediaPort for RtpLeg {
-    /// Nothing comes this way: packets are passed on as they arrive.
-    fn incoming(&mut self, _frame: Incoming<'_>) {}
-
-    fn outgoing(&mut self, _frame: &mut FrameBuffer) -> Outgoing {
-        Outgoing::Silence
+    fn wants_pcm(&self) -> Option<SampleRate> {
+        self.transcoder.as_ref().map(|t| t.rate())
     }
 
+    /// Only samples come this way; Opus is passed on as it arrives.
+    fn incoming(&mut self, frame: Incoming<'_>) {
+        if let Incoming::Pcm { samples, .. } = frame {
+            let outcome = self.speak(samples);
+            self.count(outcome);
+        }
+    }
+
+    fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing {
+        let Some(transcoder) = &mut self.transcoder else { return Outgoing::Silence };
+        if transcoder.take(self.now, &mut frame.pcm) { Outgoing::Pcm(transcoder.rate()) } else { Outgoing::Silence }
+    }
+
+    fn tick(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// Opus is passed through at once; what is transcoded goes by the tick. Digits always go at once.
     fn forwards(&self) -> bool {
-        true
+        self.transcoder.is_none()
     }
 
     fn arrived(&mut self, packet: &Arrived<'_>, now: Time) {
@@ -357,7 +409,8 @@ impl FarSide for RtpLeg {
     }
 
     fn stats(&self) -> FarStats {
-        FarStats { remote: self.remote, reception: self.reporter.stats(), ..self.stats.clone() }
+        let jitter = self.transcoder.as_ref().map(|t| t.jitter_stats()).unwrap_or_default();
+        FarStats { remote: self.remote, reception: self.reporter.stats(), jitter, ..self.stats.clone() }
     }
 }
 

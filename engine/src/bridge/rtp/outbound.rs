@@ -10,6 +10,9 @@ use crate::time::{Span, Time};
 /// Packets of the SSRC before the current one are not let in for so long.
 const STRAGGLERS_MAX: Span = Span::from_millis(500);
 
+/// Ticks between segments of a long event on the peer's 48 kHz line (RFC 4733 section 2.5.1.3).
+const SEGMENT_TICKS: u32 = 0xffff * 6;
+
 /// The stream we send on a leg.
 #[derive(Debug)]
 pub(super) struct Outbound {
@@ -25,6 +28,8 @@ pub(super) struct Outbound {
     at: Time,
     packets: u32,
     octets: u32,
+    /// The current event of the peer: its start on its line and on ours.
+    event: Option<(u32, u32)>,
 }
 
 impl Outbound {
@@ -41,6 +46,7 @@ impl Outbound {
             at: now,
             packets: 0,
             octets: 0,
+            event: None,
         }
     }
 
@@ -62,6 +68,26 @@ impl Outbound {
             (self.timestamp, self.at) = (passed.1, now);
         }
         Ok(passed)
+    }
+
+    /// Sequence number and timestamp of the next packet of our own: `ticks` after the one before.
+    pub(super) fn next(&mut self, ticks: u32, now: Time) -> (u16, u32) {
+        self.seq = self.seq.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(ticks);
+        self.at = now;
+        (self.seq, self.timestamp)
+    }
+
+    /// The same for an event of the peer that began at `start` on its line, `ticks_per_tick` of which are one of ours. It takes a number, and no time.
+    pub(super) fn event(&mut self, start: u32, ticks_per_tick: u32) -> (u16, u32) {
+        let ours = match self.event {
+            Some((theirs, ours)) if theirs == start => ours,
+            Some((theirs, ours)) if start.wrapping_sub(theirs) == SEGMENT_TICKS => ours.wrapping_add(SEGMENT_TICKS / ticks_per_tick),
+            _ => self.timestamp,
+        };
+        self.event = Some((start, ours));
+        self.seq = self.seq.wrapping_add(1);
+        (self.seq, ours)
     }
 
     /// Records the payload length of a packet that left.
@@ -102,6 +128,14 @@ mod tests {
         assert_eq!(next_timestamp, timestamp.wrapping_add(1_920 + 60 * 48), "60 ms after the newest");
         assert_eq!(out.pass(7, 2, 100 + 2_880, at(101)), Err(DropReason::Late), "a straggler of the one before");
         assert!(out.pass(7, 3, 100 + 2_880, at(700)).is_ok(), "it is back for good");
+        let audio = out.next(160, at(800));
+        let event = out.event(5_000, 6);
+        assert_eq!(event, (audio.0.wrapping_add(1), audio.1), "an event begins at the present");
+        assert_eq!(out.next(160, at(820)), (audio.0.wrapping_add(2), audio.1.wrapping_add(160)));
+        assert_eq!(out.event(5_000, 6), (audio.0.wrapping_add(3), audio.1), "and keeps its start");
+        assert_eq!(out.event(5_000 + SEGMENT_TICKS, 6).1, audio.1.wrapping_add(0xffff));
+        let mut out = Outbound::new(48_000, &mut SeededRng::new(3), at(700));
+        assert_eq!(out.pass(1, 1, 0, at(700)).map(|_| ()), Ok(()));
         assert_eq!(out.present(at(710)).wrapping_sub(out.present(at(700))), 480);
     }
 }

@@ -11,6 +11,12 @@ use core::net::SocketAddr;
 pub enum LegCodec {
     /// Opus, passed through untouched (RFC 7587).
     Opus,
+    /// G.711 mu-law at 8 kHz.
+    Pcmu,
+    /// G.711 A-law at 8 kHz.
+    Pcma,
+    /// 16-bit samples (RFC 3551 section 4.5.11) at 8 or 16 kHz.
+    L16(SampleRate),
 }
 
 impl LegCodec {
@@ -18,13 +24,26 @@ impl LegCodec {
     pub const fn clock_hz(self) -> u32 {
         match self {
             Self::Opus => crate::limits::RTP_CLOCK_HZ,
+            Self::Pcmu | Self::Pcma => 8_000,
+            Self::L16(rate) => rate.hz(),
         }
     }
 
-    /// Its static payload type (RFC 3551 section 6), if it has one.
-    pub const fn static_payload_type(self) -> Option<u8> {
+    /// The payload type when nobody names one: static where there is one (RFC 3551 section 6), else the usual choice.
+    pub const fn default_payload_type(self) -> u8 {
         match self {
-            Self::Opus => None,
+            Self::Opus => 111,
+            Self::Pcmu => 0,
+            Self::Pcma => 8,
+            Self::L16(_) => 96,
+        }
+    }
+
+    /// Bytes of a sample on the wire; 1 for Opus, where it means nothing.
+    pub(super) const fn sample_bytes(self) -> usize {
+        match self {
+            Self::Opus | Self::Pcmu | Self::Pcma => 1,
+            Self::L16(_) => 2,
         }
     }
 
@@ -32,6 +51,8 @@ impl LegCodec {
     pub const fn pcm_rate(self) -> Option<SampleRate> {
         match self {
             Self::Opus => None,
+            Self::Pcmu | Self::Pcma => Some(SampleRate::Hz8000),
+            Self::L16(rate) => Some(rate),
         }
     }
 }
@@ -85,6 +106,16 @@ impl RtpLegParams {
         }
     }
 
+    /// G.711 or L16 at `remote`: transcoded. Default payload types, events on 101.
+    pub fn transcoded(remote: SocketAddr, codec: LegCodec) -> Self {
+        Self {
+            codec,
+            payload_type: codec.default_payload_type(),
+            events: Some(LegEvents { payload_type: 101, clock_hz: 8_000 }),
+            ..Self::opus(remote)
+        }
+    }
+
     /// Whether this can work; the error says what to change.
     pub fn check(&self) -> Result<(), SetupError> {
         if self.remote.is_none() && !self.learn {
@@ -92,6 +123,10 @@ impl RtpLegParams {
         }
         if let Some(remote) = self.remote {
             check_remote(remote, self.rtcp)?;
+        }
+        if !matches!(self.codec, LegCodec::L16(SampleRate::Hz8000 | SampleRate::Hz16000) | LegCodec::Opus | LegCodec::Pcmu | LegCodec::Pcma)
+        {
+            return Err(SetupError::Misuse("an RTP leg's L16 runs at 8000 or 16000 Hz: what Meta sends holds no more"));
         }
         let types = [Some(self.payload_type), self.events.map(|e| e.payload_type)];
         if types.iter().flatten().any(|&t| t > 127 || self.rtcp == RtcpPort::Mux && (64..=95).contains(&t)) {

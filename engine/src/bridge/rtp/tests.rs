@@ -154,3 +154,92 @@ fn what_waits_for_the_gate_is_bounded_and_the_newest_stays() {
     assert_eq!((kept.len(), kept[0].1[3], kept[99].1[3]), (PREROLL_PACKETS_MAX, 50, 149));
     assert_eq!(leg.stats().drops.of(DropReason::NoRoom), 50);
 }
+
+fn sine(k: usize, samples: usize, rate_hz: f64) -> Vec<i16> {
+    (k * samples..(k + 1) * samples).map(|i| ((i as f64 * 440.0 * std::f64::consts::TAU / rate_hz).sin() * 9_000.0) as i16).collect()
+}
+
+/// What the far side says, in packets of `frames_ms`, heard tick by tick; one packet is lost on the way.
+fn heard_of(codec: LegCodec, packet_ms: usize, lost: Option<usize>) -> (Vec<i16>, FarStats) {
+    let mut leg = leg(RtpLegParams::transcoded(address(FAR), codec));
+    let rate = codec.pcm_rate().expect("transcoded");
+    let samples = rate.hz() as usize / 1_000 * packet_ms;
+    let encoder = transcode::Transcoder::new(codec).expect("transcoded");
+    let mut heard = Vec::new();
+    let mut frame = FrameBuffer::default();
+    for ms in 0..2_000_usize {
+        if ms % packet_ms == 0 && Some(ms / packet_ms) != lost {
+            let k = ms / packet_ms;
+            let mut payload = vec![0; 2_000];
+            let len = encoder.encode(&sine(k, samples, f64::from(rate.hz())), &mut payload);
+            let packet = rtp(leg.params().payload_type, k as u16, (k * samples) as u32, &payload[..len]);
+            leg.handle_datagram(FarSocket::Rtp, address(FAR), &packet, at(ms as u64));
+        }
+        if ms % 20 == 10 {
+            leg.tick(at(ms as u64));
+            match leg.outgoing(&mut frame) {
+                Outgoing::Pcm(at) => {
+                    assert_eq!(at, rate);
+                    heard.extend_from_slice(&frame.pcm[..rate.frame_samples()]);
+                }
+                said => assert!(said == Outgoing::Silence && ms < 200, "{said:?} at {ms}"),
+            }
+        }
+    }
+    (heard, leg.stats())
+}
+
+#[test]
+fn every_codec_and_packet_length_is_heard_whole() {
+    for codec in [LegCodec::Pcmu, LegCodec::Pcma, LegCodec::L16(SampleRate::Hz8000), LegCodec::L16(SampleRate::Hz16000)] {
+        for packet_ms in [10, 20, 30, 40, 60] {
+            if codec == LegCodec::L16(SampleRate::Hz16000) && packet_ms > 30 {
+                continue; // 1 280 bytes: longer than a packet of ours
+            }
+            let (heard, stats) = heard_of(codec, packet_ms, None);
+            let rate = codec.pcm_rate().expect("transcoded");
+            let said = sine(0, rate.hz() as usize * 2, f64::from(rate.hz()));
+            assert!(heard.len() > said.len() * 8 / 10, "{codec:?} {packet_ms} ms: {} samples", heard.len());
+            // From the first sample on, and nothing in between.
+            let error: f64 = heard.iter().zip(&said).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+            let energy: f64 = heard.iter().map(|b| f64::from(*b).powi(2)).sum();
+            assert!(error < 0.001 * energy, "{codec:?} {packet_ms} ms: {:.4} of it is wrong; {stats:?}", error / energy);
+        }
+    }
+}
+
+#[test]
+fn a_lost_packet_is_concealed() {
+    let (heard, stats) = heard_of(LegCodec::Pcmu, 20, Some(50));
+    let said = sine(0, 16_000, 8_000.0);
+    let error: f64 = heard.iter().zip(&said).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    let energy: f64 = heard.iter().map(|b| f64::from(*b).powi(2)).sum();
+    assert_eq!(stats.jitter.concealed + stats.jitter.fec, 1, "{:?}", stats.jitter);
+    assert!(error < 0.01 * energy, "{:.4} of it is wrong: less than the frame that was lost", error / energy);
+}
+
+#[test]
+fn the_far_side_hears_every_tick_and_digits_in_its_own_clock() {
+    let mut leg = leg(RtpLegParams::transcoded(address(FAR), LegCodec::Pcma));
+    assert_eq!((leg.wants_pcm(), leg.forwards()), (Some(SampleRate::Hz8000), false));
+    let mut out = [0; 1_500];
+    let mut said = Vec::new();
+    for k in 0..4_u64 {
+        leg.tick(at(20 * k));
+        leg.incoming(Incoming::Pcm { samples: &sine(k as usize, 160, 8_000.0), heard: true });
+        if k == 2 {
+            leg.event_arrived(&arrived(9, 77_000, &TelephoneEvent { event: 1, end: false, volume: 9, duration: 160 }.emit()), at(20 * k));
+        }
+        while let Some((len, _)) = leg.poll_transmit(&mut out, at(20 * k)) {
+            let view = RtpView::new_checked(&out[..len]).expect("RTP");
+            said.push((view.payload_type(), view.seq(), view.timestamp(), view.payload().to_vec(), view.marker()));
+        }
+    }
+    let (first_seq, first_time) = (said[0].1, said[0].2);
+    let line: Vec<_> = said.iter().map(|p| (p.0, p.1.wrapping_sub(first_seq), p.2.wrapping_sub(first_time), p.3.len(), p.4)).collect();
+    assert_eq!(
+        line,
+        [(8, 0, 0, 160, true), (8, 1, 160, 160, false), (8, 2, 320, 160, false), (101, 3, 320, 4, false), (8, 4, 480, 160, false)]
+    );
+    assert_eq!(said[3].3, [1, 9, 0, 160], "160 units of 8 kHz are 20 ms on both sides");
+}

@@ -1,0 +1,66 @@
+//! How busy a shard is, and what its encoders may cost because of it: quality is shed before calls are.
+//!
+//! Decides: the upper bound of Opus complexity. Given: when each turn began to work and when it was done. Refuses: to refuse calls; that is admission's.
+
+use crate::time::{Span, Time};
+
+/// A shard is looked at this often.
+const PERIOD: Span = Span::from_secs(1);
+/// Busier than this, in percent, and the bound goes down two steps at once; the p99 of lateness begins to rise here.
+const BUSY_PERCENT: u64 = 80;
+/// Less busy than this and it goes up one step. Far enough below that one step up, at most a third more work, does not go back down.
+const IDLE_PERCENT: u64 = 55;
+/// The largest complexity there is.
+const COMPLEXITY_MAX: u8 = 10;
+
+/// The load of one shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pressure {
+    since: Time,
+    busy: Span,
+    complexity_max: u8,
+}
+
+impl Pressure {
+    pub(super) fn new(now: Time) -> Self {
+        Self { since: now, busy: Span::ZERO, complexity_max: COMPLEXITY_MAX }
+    }
+
+    /// Counts a turn that worked from `began` to `done`; returns the bound from now on.
+    pub(super) fn worked(&mut self, began: Time, done: Time) -> u8 {
+        self.busy = self.busy + done.since(began);
+        let passed = done.since(self.since);
+        if passed >= PERIOD {
+            let percent = u128::from(self.busy.as_nanos()) * 100 / u128::from(passed.as_nanos());
+            if percent > u128::from(BUSY_PERCENT) {
+                self.complexity_max = self.complexity_max.saturating_sub(2);
+            } else if percent < u128::from(IDLE_PERCENT) {
+                self.complexity_max = (self.complexity_max + 1).min(COMPLEXITY_MAX);
+            }
+            (self.since, self.busy) = (done, Span::ZERO);
+        }
+        self.complexity_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten turns of 100 ms in each second, `busy_ms` of each at work.
+    fn seconds(pressure: &mut Pressure, from_ms: u64, seconds: u64, busy_ms: u64) -> u8 {
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+        (1..=10 * seconds).map(|k| pressure.worked(at(from_ms + 100 * k - busy_ms), at(from_ms + 100 * k))).last().expect("turns")
+    }
+
+    #[test]
+    fn complexity_falls_fast_under_load_and_comes_back_slowly() {
+        let mut pressure = Pressure::new(Time::ZERO);
+        assert_eq!(seconds(&mut pressure, 0, 2, 50), 10);
+        assert_eq!(seconds(&mut pressure, 2_000, 3, 90), 4);
+        assert_eq!(seconds(&mut pressure, 5_000, 3, 70), 4, "between the marks nothing changes");
+        assert_eq!(seconds(&mut pressure, 8_000, 2, 95), 0);
+        assert_eq!(seconds(&mut pressure, 10_000, 2, 95), 0, "and no lower");
+        assert_eq!(seconds(&mut pressure, 12_000, 4, 30), 4);
+    }
+}
