@@ -95,7 +95,13 @@ impl MediaPort for Play {
     }
 
     fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
-        self.next.as_mut()?.poll_forward(frame)
+        let next = self.next.as_mut()?;
+        if self.at < self.samples.len() {
+            // We speak: what the next one says meanwhile is not said later.
+            while next.poll_forward(frame).is_some() {}
+            return None;
+        }
+        next.poll_forward(frame)
     }
 
     fn far(&self) -> Option<&dyn FarSide> {
