@@ -61,11 +61,12 @@ impl Drop for Responder {
 
 fn relay(candidates: Vec<Candidate>) -> RemoteParams {
     RemoteParams {
-        credentials: Credentials { ufrag: "relay".into(), pwd: PWD.into() },
+        credentials: Some(Credentials { ufrag: "relay".into(), pwd: PWD.into() }),
         lite: true,
         candidates,
         fingerprints: vec![Fingerprint([7; 32])],
         role: SetupRole::Passive,
+        sdes: None,
         media: MediaParams::default(),
         ssrc: None,
     }
