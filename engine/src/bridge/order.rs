@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(order.take(1, 40_000, Some(5)), Err(DropReason::Late));
         assert_eq!(order.take(1, 40_001, Some(965)), FRESH);
         assert_eq!(order.take(1, 40_002, Some(7)), Err(DropReason::Late), "a timestamp that runs backwards is a jump as well");
-        assert_eq!(order.take(1, 40_003, Some(967)), FRESH);
+        assert_eq!(order.take(1, 40_003, Some(500)), FRESH);
         assert_eq!(order.take(2, 9, Some(1)), FRESH);
     }
 }

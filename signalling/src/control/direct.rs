@@ -21,7 +21,7 @@ use std::time::Duration;
 use tipring_engine::call::{CallEvent, CallStats, FarStats, LocalParams, SetupRole};
 use tipring_engine::dtmf::DigitRefused;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
-use tipring_engine::error::{AdmitError, EndReason};
+use tipring_engine::error::{AdmitError, EndReason, SetupError};
 use tipring_engine::time::{Span, Time};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -263,7 +263,7 @@ impl Direct {
             Err(e) => {
                 self.release(call);
                 table.by_call.insert(call, id);
-                return Err(self.refused(e));
+                return Err(self.rtp_refused(e));
             }
         };
         if let Some(offer) = offer
@@ -348,7 +348,7 @@ impl Direct {
             return Err(wrong_state(session.state, "the session has no plain RTP leg; open one with bridge.rtp"));
         }
         if let Some(remote) = change.remote {
-            self.engine.set_rtp_remote(session.call, remote).map_err(|e| self.refused(e))?;
+            self.engine.set_rtp_remote(session.call, remote).map_err(|e| self.rtp_refused(e))?;
         }
         if let Some(direction) = direction {
             self.engine.set_rtp_direction(session.call, direction).map_err(|e| self.refused(e))?;
@@ -531,6 +531,22 @@ impl Direct {
         self.metrics.call_refused();
         let verdict = Verdict::of_admit(error);
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: verdict.code, detail: verdict.sentence.into_owned(), hint: verdict.advice }
+    }
+
+    /// A plain RTP leg that cannot be: what was asked for is told as it is.
+    fn rtp_refused(&self, error: CommandError) -> Problem {
+        match error {
+            CommandError::Setup(SetupError::Misuse(why)) => {
+                self.metrics.call_refused();
+                Problem::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "BAD_RTP",
+                    why,
+                    "see the table of rtp in docs/DIRECT_MODE.md, and engine.rtp_targets",
+                )
+            }
+            other => self.refused(other),
+        }
     }
 
     fn refused(&self, error: CommandError) -> Problem {
