@@ -3,12 +3,14 @@
 //! Decides: keys, defaults, ranges, and that every fault is told at once with its line and its fix. Given: text and a source of secrets.
 //! Refuses: literal secrets, unknown keys, and plain HTTP on an address that others can reach.
 
+mod api;
 mod reader;
 mod rtp;
 mod secret;
 #[cfg(test)]
 mod tests;
 
+pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
 pub use reader::Fault;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
 
@@ -37,6 +39,12 @@ pub struct Config {
     pub numbers: Vec<NumberConfig>,
     /// Direct mode; absent: off.
     pub direct: Option<DirectConfig>,
+    /// The native call API; absent: off.
+    pub api: Option<ApiConfig>,
+    /// Recordings that requests may name.
+    pub prompts: Vec<PromptConfig>,
+    /// Call detail records; absent: none are written.
+    pub cdr: Option<CdrConfig>,
     /// Where recordings go; absent: no bridge may record.
     pub record: Option<RecordConfig>,
     /// What is logged and how.
@@ -108,6 +116,8 @@ pub struct NumberConfig {
     pub keying: KeyExchange,
     /// What answers.
     pub bridge: BridgeConfig,
+    /// Calls wait for the application to accept them over the API; else they are answered at once.
+    pub waits: bool,
 }
 
 /// What a caller hears.
@@ -186,6 +196,9 @@ impl Default for Config {
             webhook: None,
             numbers: Vec::new(),
             direct: None,
+            api: None,
+            prompts: Vec::new(),
+            cdr: None,
             record: None,
             log: LogConfig { json: false, filter: "info".into() },
             drain_max: Duration::from_secs(30),
@@ -294,6 +307,12 @@ impl Config {
         }
         let direct_section = root.value("direct").is_some();
         let direct = read_direct(r, root, records);
+        let api = api::read_api(r, root);
+        let prompts = api::read_prompts(r, root);
+        let cdr = api::read_cdr(r, root);
+        if let Some(i) = numbers.iter().position(|n| n.waits).filter(|_| api.is_none()) {
+            r.fault(format!("number[{i}].answer"), None, "is \"wait\", but nobody could accept its calls", "add [api] with a [[api.key]]");
+        }
         let mut log = root.table(r, "log");
         let log_config = LogConfig {
             json: match log.str(r, "format") {
@@ -328,7 +347,7 @@ impl Config {
                 "add [webhook] and [[number]] to answer WhatsApp calls, or [direct] to exchange SDP by hand",
             );
         }
-        Self { http, engine, graph, webhook, numbers, direct, record, log: log_config, drain_max }
+        Self { http, engine, graph, webhook, numbers, direct, api, prompts, cdr, record, log: log_config, drain_max }
     }
 }
 
@@ -630,6 +649,14 @@ fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Op
         }
     };
     let access_token = s.secret(r, "access_token", "name the number's token as \"env:NAME\" or \"file:PATH\"");
+    let waits = match s.str(r, "answer") {
+        None | Some(("auto", _)) => false,
+        Some(("wait", _)) => true,
+        Some((_, span)) => {
+            r.fault(s.path_of("answer"), Some(&span), "is neither \"auto\" nor \"wait\"", "write one of the two");
+            false
+        }
+    };
     let bridge = read_bridge(r, s, records);
     let keying = match s.str(r, "keying") {
         None | Some(("dtls", _)) => KeyExchange::Dtls,
@@ -644,7 +671,7 @@ fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Op
             KeyExchange::Dtls
         }
     };
-    Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, keying, bridge })
+    Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, keying, bridge, waits })
 }
 
 fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) -> BridgeConfig {

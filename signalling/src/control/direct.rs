@@ -3,6 +3,7 @@
 //! Decides: which session a request means and whether it fits its state. Given: requests with a bearer token; engine events. Refuses: renegotiation (a session
 //! has one offer and one answer), files that the configuration does not name, and anything without the token.
 
+use super::figures::stats_json;
 use super::problem::Problem;
 use super::rtp_body::{RtpBody, RtpChange};
 use crate::config::{BridgeConfig, BridgeKind, DirectConfig};
@@ -18,11 +19,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tipring_engine::call::{CallEvent, CallStats, FarStats, LocalParams, SetupRole};
+use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
 use tipring_engine::dtmf::DigitRefused;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason, SetupError};
-use tipring_engine::time::{Span, Time};
+use tipring_engine::time::Span;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Names a session of Direct mode: 32 hex digits, random.
@@ -753,38 +754,6 @@ fn state_json(id: &str, session: &Session) -> serde_json::Value {
 /// Where the far side of a plain RTP leg sends.
 fn rtp_json(local: &RtpLegLocal) -> serde_json::Value {
     serde_json::json!({ "local": local.rtp.to_string(), "local_rtcp": local.rtcp.to_string() })
-}
-
-fn far_json(far: &FarStats) -> serde_json::Value {
-    let drops: serde_json::Map<String, serde_json::Value> = far.drops.iter().map(|(r, n)| (r.label().to_owned(), n.into())).collect();
-    let seen = &far.reception;
-    serde_json::json!({
-        "remote": far.remote.map(|r| r.to_string()),
-        "rtp_in": far.rtp_in, "rtp_out": far.rtp_out, "rtcp_in": far.rtcp_in, "rtcp_out": far.rtcp_out,
-        "late": far.late, "lost": seen.lost, "jitter_ticks": seen.jitter_ticks, "peer_lost": seen.peer_lost,
-        "rtt_us": seen.rtt.map(|s| s.as_micros()),
-        "drops": drops,
-    })
-}
-
-fn stats_json(stats: &CallStats) -> serde_json::Value {
-    let m = &stats.milestones;
-    let since = |at: Option<Time>| at.map(|at| at.since(m.opened).as_micros());
-    let drops: serde_json::Map<String, serde_json::Value> = stats.drops.iter().map(|(r, n)| (r.label().to_owned(), n.into())).collect();
-    serde_json::json!({
-        "profile": stats.profile.map(|p| p.name()),
-        "setup_us": {
-            "first_check": since(m.first_check), "ice_connected": since(m.ice_connected), "dtls_connected": since(m.dtls_connected),
-            "gate_opened": since(m.gate_opened), "first_rtp_out": since(m.first_rtp_out), "first_rtp_in": since(m.first_rtp_in),
-        },
-        "datagrams_in": stats.datagrams_in, "datagrams_out": stats.datagrams_out,
-        "rtp_in": stats.rtp_in, "rtp_out": stats.rtp_out, "silence_out": stats.silence_out,
-        "rtcp_in": stats.rtcp_in, "rtcp_out": stats.rtcp_out, "digits_in": stats.digits_in,
-        "digits_out": stats.digits_out,
-        "ice_rtt_us": stats.ice_rtt.map(|s| s.as_micros()),
-        "drops": drops,
-        "far": stats.far.as_deref().map(far_json),
-    })
 }
 
 /// Largest body, in bytes: what the SDP reader takes.

@@ -1,6 +1,8 @@
 //! Interfaces for programs that drive calls themselves.
 
 mod direct;
+mod figures;
+mod native;
 mod problem;
 mod rtp_body;
 #[cfg(test)]
@@ -10,6 +12,8 @@ pub(crate) use direct::Direct;
 pub use direct::SessionId;
 #[cfg(any(test, fuzzing))]
 pub(crate) use direct::fuzz_request;
+pub use native::ApiCallId;
+pub(crate) use native::{ApiError, ApiOp, ApiReply, ApiRequest, At, Book, EventHub, HookCounts, Hooks, Memory, Native, NewCall};
 pub(crate) use rtp_body::codec_named;
 #[cfg(test)]
 pub(crate) use tests::OFFER as TEST_OFFER;

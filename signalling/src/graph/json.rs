@@ -45,6 +45,16 @@ pub fn body(action: &GraphAction) -> String {
     body.to_string()
 }
 
+/// Reads the answer to a question that is not about a call: the body of a 2xx, else the error that Meta gave.
+pub fn read_answer(http_status: u16, body: &[u8]) -> Result<Value, GraphError> {
+    let value: Value = body.get(..body.len().min(REPLY_BYTES_MAX)).and_then(|b| serde_json::from_slice(b).ok()).unwrap_or(Value::Null);
+    match value.get("error").filter(|error| error.is_object()) {
+        Some(error) => Err(read_error(http_status, error)),
+        None if (200..300).contains(&http_status) && value.is_object() => Ok(value),
+        None => Err(GraphError { http_status, ..GraphError::default() }),
+    }
+}
+
 /// Reads a reply. Never fails: what cannot be read after a 2xx or 5xx is [`GraphOutcome::Lost`], because Meta may have acted.
 pub fn read_reply(http_status: u16, body: &[u8]) -> GraphOutcome {
     let is_success = (200..300).contains(&http_status);

@@ -5,6 +5,8 @@
 pub mod code;
 #[cfg(feature = "daemon")]
 pub mod json;
+#[cfg(feature = "daemon")]
+pub mod permission;
 
 use core::fmt;
 

@@ -16,8 +16,8 @@ mod types;
 pub use contract::{CallKey, CallState, CallView, Command, Dial, Effect, Ending, EngineEvent, Input, Notice, RequestId, SessionConfig};
 pub use registry::{Counts, Sessions};
 pub use types::{
-    CallConnect, CallStatus, CallStatusKind, CallTerminate, Direction, Event, MetaError, OtherEvent, Party, Personal, SdpText, SdpType,
-    TerminateStatus, Wacid,
+    CallConnect, CallStatus, CallStatusKind, CallTerminate, Carried, Direction, Event, MetaError, OtherEvent, Party, PermissionReply,
+    Personal, SdpText, SdpType, TerminateStatus, Wacid,
 };
 
 mod call;

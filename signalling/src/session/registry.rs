@@ -140,7 +140,7 @@ impl Sessions {
             Event::Connect(connect) => &connect.wacid,
             Event::Terminate(terminate) => &terminate.wacid,
             Event::Status(status) => &status.wacid,
-            Event::Errors { .. } | Event::Other { .. } | Event::NotCalls => return,
+            Event::Errors { .. } | Event::Permission(_) | Event::Carried(_) | Event::Other { .. } | Event::NotCalls => return,
         };
         let known = self.by_wacid(wacid);
         match (event, known) {

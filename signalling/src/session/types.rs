@@ -253,6 +253,10 @@ pub enum Event {
         /// What Meta says.
         errors: Vec<MetaError>,
     },
+    /// The user answered a request for permission to be called, or changed it (3.10).
+    Permission(Box<PermissionReply>),
+    /// Something for the application, passed on as it came: recordings, transcripts, settings (3.8, 3.9, 3.11, 3.12).
+    Carried(Box<Carried>),
     /// Under `field: "calls"`, but nothing we act on: count it.
     Other {
         /// What it was, for the counter's label.
@@ -262,13 +266,45 @@ pub enum Event {
     NotCalls,
 }
 
+/// A user allows calls, or takes that back (3.10).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PermissionReply {
+    /// The business number.
+    pub phone_number_id: Option<Arc<str>>,
+    /// Who.
+    pub user: Party,
+    /// Id of the message that says so.
+    pub message_id: Option<Personal>,
+    /// `accept`, else it is a refusal or a revocation.
+    pub accepted: bool,
+    /// Until taken back.
+    pub is_permanent: bool,
+    /// When a temporary one ends.
+    pub expires_unix_s: Option<i64>,
+    /// `user_action`, else `automatic`.
+    pub by_user: bool,
+    /// The request's message, or the call that led to it.
+    pub context_id: Option<Personal>,
+}
+
+/// An event that is none of our business but the application's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Carried {
+    /// As the native API calls it: `call.recording_available`.
+    pub kind: &'static str,
+    /// The business number.
+    pub phone_number_id: Option<Arc<str>>,
+    /// The call it is about.
+    pub wacid: Option<Wacid>,
+    /// What Meta said: a JSON object. May hold numbers and links, so `Debug` does not show it.
+    pub json: Personal,
+}
+
 /// Why an element of a `calls` webhook is not acted on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OtherEvent {
-    /// `event` or `status` is a word we do not know, for example `call_recording_available`.
+    /// `event` or `status` is a word we do not know.
     Unknown,
-    /// `call_created` of a SIP number (3.8).
-    CallCreated,
     /// It lacks what every event has: a call id, an event name.
     Malformed,
     /// `metadata` alone, with nothing in it.

@@ -61,9 +61,31 @@ impl Bridges {
         }
     }
 
+    /// `bridge` again after a prompt, which the caller hears first. What `bridge` itself would play is not said a second time. None for a plain RTP leg: its far side
+    /// is the one who speaks.
+    pub(crate) fn port_after_prompt(&self, prompt: &Path, bridge: &BridgeConfig, call: &CallRef) -> Option<Box<dyn MediaPort>> {
+        let samples = self.samples(prompt);
+        let port: Box<dyn MediaPort> = match &bridge.kind {
+            BridgeKind::Echo | BridgeKind::PlayThenEcho(_) => Box::new(Play::then(samples, PLAY_RATE, Box::new(Echo::default()))),
+            BridgeKind::Play(_) => Box::new(Play::new(samples, PLAY_RATE)),
+            BridgeKind::Rtp(_) => return None,
+        };
+        Some(self.recorded(port, bridge, call))
+    }
+
     fn samples(&self, path: &Path) -> Arc<[i16]> {
         // Every path of a bridge comes from the configuration that `start` has loaded; nothing to play is the honest fallback.
         self.wavs.get(path).cloned().unwrap_or_default()
+    }
+}
+
+/// What the native API calls a bridge.
+pub(super) const fn bridge_name(bridge: &BridgeConfig) -> &'static str {
+    match bridge.kind {
+        BridgeKind::Echo => "echo",
+        BridgeKind::Play(_) => "play",
+        BridgeKind::PlayThenEcho(_) => "play_then_echo",
+        BridgeKind::Rtp(_) => "rtp",
     }
 }
 
@@ -71,7 +93,7 @@ impl Bridges {
 pub(super) fn load_wavs(config: &Config) -> Result<HashMap<PathBuf, Arc<[i16]>>, String> {
     let bridges = config.numbers.iter().map(|n| &n.bridge).chain(config.direct.as_ref().map(|d| &d.bridge));
     let mut wavs = HashMap::new();
-    for path in bridges.filter_map(|b| b.kind.wav()) {
+    for path in bridges.filter_map(|b| b.kind.wav()).chain(config.prompts.iter().map(|p| &p.wav)) {
         if !wavs.contains_key(path) {
             wavs.insert(path.clone(), load_wav(path, PLAY_RATE).map_err(|e| format!("bridge.wav: {e}"))?);
         }

@@ -3,19 +3,21 @@
 //! Decides: nothing. Given: verified webhooks, engine events, Graph replies, commands, time. Refuses: to wait for any of them: what takes time is a task of its own
 //! whose result comes back as an input.
 
-use super::bridges::Bridges;
+use super::bridges::{Bridges, bridge_name};
 use super::http_client::GraphClient;
 use super::metrics::Metrics;
 use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
 use super::routes::Delivery;
+use super::tls::OsEntropy;
 use crate::config::BridgeConfig;
-use crate::control::Direct;
+use crate::control::{ApiRequest, Book, Direct, EventHub};
 use crate::graph::GraphOutcome;
 use crate::sdp;
-use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, RequestId, Sessions, Wacid};
+use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, Notice, RequestId, Sessions, Wacid};
 use crate::verdict::{Evidence, LocalCandidates};
 use crate::webhook::envelope;
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,10 +28,11 @@ use tipring_engine::time::Span;
 use tokio::sync::{mpsc, watch};
 
 /// What the host of the daemon may ask.
-pub(super) enum HostCommand {
+pub(crate) enum HostCommand {
     Dial(Box<Dial>),
     Call(CallKey, Command),
     Digits { call: CallKey, symbols: Box<str>, tone_ms: Option<u32> },
+    Api(Box<ApiRequest>),
 }
 
 /// How far the stop has come.
@@ -66,8 +69,24 @@ pub(super) struct ControlTask {
     pub(super) engine: Arc<Engine>,
     pub(super) graph: Arc<GraphClient>,
     pub(super) bridges: Arc<Bridges>,
-    /// Bridge by phone number id.
-    pub(super) numbers: HashMap<Arc<str>, BridgeConfig>,
+    /// By phone number id.
+    pub(super) numbers: HashMap<Arc<str>, Number>,
+    /// Prompts by name.
+    pub(super) prompts: HashMap<String, PathBuf>,
+    /// What the native API knows.
+    pub(super) book: Book,
+    /// Who listens to it.
+    pub(super) hub: Arc<EventHub>,
+    /// Call detail records on their way to the disk.
+    pub(super) records: Option<mpsc::Sender<serde_json::Value>>,
+    /// Names calls and this run.
+    pub(super) entropy: OsEntropy,
+    /// The bridge of the call that is being dialled.
+    pub(super) dial_bridge: Option<BridgeConfig>,
+    /// The call that has just been dialled.
+    pub(super) dialled: Option<CallKey>,
+    /// The API asked for no new calls; unlike a stop, it can be taken back.
+    pub(super) refuses_new: bool,
     pub(super) direct: Option<Arc<Direct>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
@@ -76,6 +95,13 @@ pub(super) struct ControlTask {
     pub(super) media: MediaTable,
     pub(super) replies: (mpsc::Sender<GraphReply>, mpsc::Receiver<GraphReply>),
     pub(super) in_flight: usize,
+}
+
+/// What is configured for a number.
+pub(super) struct Number {
+    pub(super) bridge: BridgeConfig,
+    /// Its calls wait for the application.
+    pub(super) waits: bool,
 }
 
 /// Which media call belongs to which call of the session machine.
@@ -89,6 +115,26 @@ struct Media {
     key: CallKey,
     /// What our SDP offered.
     local: LocalCandidates,
+    bridge: BridgeConfig,
+}
+
+impl MediaTable {
+    /// The media call of a call.
+    pub(super) fn call(&self, key: CallKey) -> Option<CallId> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// What a call is bridged to.
+    pub(super) fn bridge(&self, key: CallKey) -> Option<&BridgeConfig> {
+        self.by_call.get(self.by_key.get(&key)?).map(|media| &media.bridge)
+    }
+
+    /// Remembers what a call is bridged to.
+    pub(super) fn set_bridge(&mut self, key: CallKey, bridge: BridgeConfig) {
+        if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
+            media.bridge = bridge;
+        }
+    }
 }
 
 impl ControlTask {
@@ -98,9 +144,10 @@ impl ControlTask {
         let mut give_up: Option<tokio::time::Instant> = None;
         loop {
             let wake = self.sessions.poll_timeout().map(|t| self.watch.instant(t));
+            let figures = self.book.poll_timeout().map(|t| self.watch.instant(t));
             // While stopping, look every 50 ms whether the calls are gone: that is not an event anybody sends.
             let look = (stop != Stop::Run).then(|| tokio::time::Instant::now() + Duration::from_millis(50));
-            let next = [wake, look].into_iter().flatten().min();
+            let next = [wake, figures, look].into_iter().flatten().min();
             tokio::select! {
                 Some(event) = inputs.engine.recv() => self.engine_event(event.0, event.1),
                 Some(reply) = self.replies.1.recv() => self.graph_reply(reply),
@@ -109,6 +156,10 @@ impl ControlTask {
                 () = sleep_until(next) => {
                     if wake.is_some_and(|w| w <= tokio::time::Instant::now()) {
                         self.feed(Input::Timeout);
+                    }
+                    if figures.is_some_and(|f| f <= tokio::time::Instant::now()) {
+                        self.book.handle_timeout(self.at());
+                        self.tell_events();
                     }
                 }
                 changed = inputs.stop.changed() => {
@@ -127,7 +178,7 @@ impl ControlTask {
             if let Some(deadline) = give_up {
                 let over = tokio::time::Instant::now() >= deadline;
                 // The end of a call is told after its place is free: a verdict may still wait for it.
-                let quiet = self.engine.calls() == 0 && self.in_flight == 0 && self.media.by_call.is_empty();
+                let quiet = self.engine.calls() == 0 && self.in_flight == 0 && self.media.by_call.is_empty() && self.book.is_quiet();
                 if stop == Stop::Drain && over {
                     tracing::warn!(calls = self.engine.calls(), "drain time is over: ending the calls that are left");
                     give_up = Some(self.begin_stop(Stop::Now));
@@ -172,9 +223,22 @@ impl ControlTask {
             let ours = number.is_none_or(|n| self.numbers.contains_key(&n));
             self.watch.tell(DaemonEvent::WebhookEvent { what: if ours { what } else { "other_number" }, wacid });
             if ours {
+                self.carry(&event);
                 self.feed(Input::Webhook(event));
             }
         }
+    }
+
+    /// Tells the application what is its business alone.
+    fn carry(&mut self, event: &Event) {
+        let at = self.at();
+        match event {
+            Event::Permission(reply) => self.book.permission(reply, at),
+            Event::Carried(carried) => self.book.carried(carried, at),
+            Event::Errors { phone_number_id, errors } => self.book.meta_errors(phone_number_id.as_deref(), errors, at),
+            _ => return,
+        }
+        self.tell_events();
     }
 
     fn graph_reply(&mut self, reply: GraphReply) {
@@ -194,6 +258,7 @@ impl ControlTask {
             HostCommand::Dial(dial) => self.feed(Input::Dial(dial)),
             HostCommand::Call(call, command) => self.feed(Input::Command { call, command }),
             HostCommand::Digits { call, symbols, tone_ms } => self.send_digits(call, symbols, tone_ms),
+            HostCommand::Api(request) => self.api(*request),
         }
     }
 
@@ -225,6 +290,7 @@ impl ControlTask {
             return;
         };
         let (key, local) = (media.key, media.local);
+        self.book.media(key, &event, self.at());
         self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
         let told = match event {
             CallEvent::LocalReady(params) => {
@@ -242,26 +308,28 @@ impl ControlTask {
             }
             _ => None,
         };
-        if let Some(event) = told {
-            self.feed(Input::Engine { call: key, event });
+        match told {
+            Some(event) => self.feed(Input::Engine { call: key, event }),
+            None => self.tell_events(),
         }
     }
 
     /// Feeds one input and does everything that follows from it.
-    fn feed(&mut self, input: Input) {
+    pub(super) fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.sessions.handle(input, unix_s(), self.watch.now());
             while let Some(effect) = self.sessions.poll_effect() {
-                if let Some((call, event)) = self.perform(effect) {
-                    inputs.push_back(Input::Engine { call, event });
+                if let Some(input) = self.perform(effect) {
+                    inputs.push_back(input);
                 }
             }
         }
+        self.tell_events();
     }
 
-    /// Does one thing. What the engine answers at once comes back as an input.
-    fn perform(&mut self, effect: Effect) -> Option<(CallKey, EngineEvent)> {
+    /// Does one thing. What follows from it at once comes back as an input.
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Graph { request, call, phone_number_id, action } => {
                 let (graph, replies, name, watch) = (Arc::clone(&self.graph), self.replies.0.clone(), action.name(), self.watch.clone());
@@ -276,10 +344,10 @@ impl ControlTask {
                 });
                 None
             }
-            Effect::OpenCall { call, remote } => self.open_call(call, remote).map(|event| (call, event)),
+            Effect::OpenCall { call, remote } => self.open_call(call, remote).map(|event| Input::Engine { call, event }),
             Effect::SetRemote { call, remote } => {
                 let id = *self.media.by_key.get(&call)?;
-                self.set_remote(id, *remote).err().map(|event| (call, event))
+                self.set_remote(id, *remote).err().map(|event| Input::Engine { call, event })
             }
             Effect::OpenGate { call } => {
                 if let Some(Err(e)) = self.media.by_key.get(&call).map(|id| self.engine.open_gate(*id)) {
@@ -294,18 +362,36 @@ impl ControlTask {
                 }
                 None
             }
-            Effect::Notify { call, wacid, notice } => {
-                self.watch.tell(DaemonEvent::Notice { call, wacid, notice });
+            Effect::Notify { call, wacid, notice } => self.notice(call, wacid, notice),
+        }
+    }
+
+    /// Tells everybody, and answers a call of a number that answers by itself.
+    fn notice(&mut self, call: CallKey, wacid: Option<Wacid>, notice: Notice) -> Option<Input> {
+        let at = self.at();
+        self.book.notice(call, wacid.as_ref(), &notice, at, &mut self.entropy);
+        let follows = match &notice {
+            Notice::Offered { phone_number_id, .. } => {
+                let waits = self.numbers.get(phone_number_id).is_some_and(|number| number.waits);
+                let command = if self.refuses_new { Some(Command::Reject) } else { (!waits).then_some(Command::Accept) };
+                command.map(|command| Input::Command { call, command })
+            }
+            Notice::Dialling { .. } => {
+                self.dialled = Some(call);
                 None
             }
-        }
+            _ => None,
+        };
+        self.watch.tell(DaemonEvent::Notice { call, wacid, notice });
+        follows
     }
 
     /// What the session machine is to hear at once; nothing if STUN servers are still asked for our candidates.
     fn open_call(&mut self, call: CallKey, remote: Option<Box<RemoteParams>>) -> Option<EngineEvent> {
         let role = remote.as_ref().map_or(SetupRole::ActPass, |r| sdp::our_role(r.role));
         let number = self.sessions.call(call).map(|c| c.phone_number_id);
-        let bridge = number.and_then(|n| self.numbers.get(&n)).cloned().unwrap_or(BridgeConfig::ECHO);
+        let of_number = || number.and_then(|n| self.numbers.get(&n)).map_or(BridgeConfig::ECHO, |n| n.bridge.clone());
+        let bridge = self.dial_bridge.take().unwrap_or_else(of_number);
         let port = self.bridges.port(&bridge, &CallRef::Meta(call));
         let (id, local) = match self.engine.open_call(role, port) {
             Ok(opened) => opened,
@@ -315,7 +401,9 @@ impl ControlTask {
             }
         };
         self.metrics.call_opened();
-        self.media.by_call.insert(id, Media { key: call, local: LocalCandidates::of(&local) });
+        let media = Media { key: call, local: LocalCandidates::of(&local), bridge: bridge.clone() };
+        self.media.by_call.insert(id, media);
+        self.book.media_opened(call, bridge_name(&bridge));
         self.media.by_key.insert(call, id);
         self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
         if let Err(e) = self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
@@ -369,6 +457,8 @@ fn describe(event: &Event) -> (&'static str, Option<Wacid>, Option<Arc<str>>) {
         Event::Terminate(t) => ("terminate", Some(t.wacid.clone()), t.phone_number_id.clone()),
         Event::Status(s) => ("status", Some(s.wacid.clone()), s.phone_number_id.clone()),
         Event::Errors { phone_number_id, .. } => ("errors", None, phone_number_id.clone()),
+        Event::Permission(p) => ("permission", None, p.phone_number_id.clone()),
+        Event::Carried(c) => ("carried", c.wacid.clone(), c.phone_number_id.clone()),
         Event::Other { .. } => ("other", None, None),
         Event::NotCalls => ("not_calls", None, None),
     }

@@ -4,14 +4,18 @@
 //! (the access token goes to one host only).
 
 use crate::config::{GraphConfig, Secret, check_base_url};
+use crate::graph::permission::{self, Permission};
 use crate::graph::{GraphAction, GraphOutcome, json};
+use crate::session::Personal;
+use crate::verdict::Verdict;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The client. One per daemon.
-pub(super) struct GraphClient {
+pub(crate) struct GraphClient {
     http: reqwest::Client,
     base: String,
     tokens: HashMap<Arc<str>, Secret>,
@@ -68,6 +72,66 @@ impl GraphClient {
                 Ok(Some(_)) | Err(_) => return GraphOutcome::Lost,
             }
         }
+    }
+
+    /// Whether this number is ours to ask for.
+    pub(crate) fn has_number(&self, phone_number_id: &str) -> bool {
+        self.tokens.contains_key(phone_number_id)
+    }
+
+    /// Whether a user may be called from a number.
+    pub(crate) async fn permission(
+        &self,
+        number: &str,
+        to: Option<&Personal>,
+        recipient: Option<&Personal>,
+    ) -> Result<Permission, Verdict> {
+        let query = match (to, recipient) {
+            (Some(to), _) => ("user_wa_id", to.reveal()),
+            (None, Some(recipient)) => ("recipient", recipient.reveal()),
+            (None, None) => ("user_wa_id", ""),
+        };
+        let url = reqwest::Url::parse_with_params(&format!("{}/{number}/call_permissions", self.base), [query]);
+        let request = self.http.get(url.map_err(|_| Verdict::of_lost("call_permissions"))?);
+        let body = self.ask("call_permissions", number, request).await?;
+        Permission::read(&body).ok_or_else(|| Verdict::of_lost("call_permissions"))
+    }
+
+    /// Asks a user for the permission to be called. Returns the id of the message.
+    pub(crate) async fn ask_permission(
+        &self,
+        number: &str,
+        to: Option<&Personal>,
+        recipient: Option<&Personal>,
+        text: Option<&str>,
+    ) -> Result<Option<String>, Verdict> {
+        let request = self
+            .http
+            .post(format!("{}/{number}/messages", self.base))
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(permission::request_body(to, recipient, text).to_string());
+        let body = self.ask("messages", number, request).await?;
+        Ok(body.pointer("/messages/0/id").and_then(Value::as_str).map(str::to_owned))
+    }
+
+    /// Sends a request that is not about a running call. What went wrong is a verdict for whoever asked.
+    async fn ask(&self, what: &'static str, number: &str, request: reqwest::RequestBuilder) -> Result<Value, Verdict> {
+        let lost = || Verdict::of_lost(what);
+        let token = self.tokens.get(number).ok_or_else(lost)?;
+        let _permit = tokio::time::timeout(self.timeout, self.in_flight.acquire()).await.ok().and_then(Result::ok).ok_or_else(lost)?;
+        let mut response = request.bearer_auth(token.expose()).send().await.map_err(|e| {
+            tracing::warn!(what, error = %e.without_url(), "Graph request failed");
+            lost()
+        })?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|_| lost())? {
+            if body.len() + chunk.len() > REPLY_BYTES_MAX {
+                return Err(lost());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        json::read_answer(status, &body).map_err(|error| Verdict::of_graph(what, &error))
     }
 }
 

@@ -81,7 +81,7 @@ pub(crate) async fn serve<S: Service>(
 }
 
 async fn connection<S: Service>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     limits: &Limits,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
@@ -95,7 +95,8 @@ async fn connection<S: Service>(
         .header_read_timeout(limits.read_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), handler);
+        .serve_connection(TokioIo::new(stream), handler)
+        .with_upgrades();
     let mut served = std::pin::pin!(served);
     tokio::select! {
         result = served.as_mut() => {

@@ -2,7 +2,9 @@
 //!
 //! Decides: nothing about calls (`session` does) and nothing about media (the engine does). Refuses: to wait for the engine, or without bound for anybody.
 
+mod api_task;
 mod bridges;
+mod cdr;
 mod control_task;
 mod http_client;
 pub(crate) mod http_server;
@@ -29,5 +31,7 @@ pub fn preflight(config: &Config) -> Vec<Fault> {
 }
 
 pub(crate) use bridges::Bridges;
+pub(crate) use control_task::HostCommand;
+pub(crate) use http_client::GraphClient;
 pub(crate) use observe::Watch;
 pub(crate) use tls::random;

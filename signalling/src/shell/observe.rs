@@ -204,11 +204,17 @@ impl Watch {
     }
 }
 
+/// Seconds since 1970.
+pub(crate) fn unix_s() -> i64 {
+    unix_ms() / 1_000
+}
+
+/// Milliseconds since 1970.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the wall clock is compared with Meta's timestamps and names recordings, and is read only here"
+    reason = "the wall clock is compared with Meta's timestamps, names recordings and dates events, and is read only here"
 )]
-pub(crate) fn unix_s() -> i64 {
+pub(crate) fn unix_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

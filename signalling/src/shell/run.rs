@@ -3,15 +3,16 @@
 //! Decides: the order of start and stop. Given: a checked configuration and an observer. Refuses: to start half: what fails, fails before the first packet.
 
 use super::bridges::Bridges;
-use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Stop};
+use super::cdr;
+use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Number, Stop};
 use super::http_client::GraphClient;
 use super::http_server::{Limits, serve};
 use super::metrics::{Metrics, MetricsSnapshot};
 use super::observe::{Observer, Watch};
 use super::routes::{BODIES_BYTES_MAX, Routes};
-use super::tls;
+use super::tls::{self, OsEntropy};
 use crate::config::Config;
-use crate::control::Direct;
+use crate::control::{Book, Direct, EventHub, HookCounts, Hooks, Memory, Native};
 use crate::sdp::KeyExchange;
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
 use crate::verdict::is_unroutable;
@@ -37,6 +38,7 @@ pub struct Daemon;
 pub struct DaemonHandle {
     webhook_addr: SocketAddr,
     direct_addr: Option<SocketAddr>,
+    api_addr: Option<SocketAddr>,
     metrics: Arc<Metrics>,
     engine_calls: std::sync::Weak<Engine>,
     stop: watch::Sender<Stop>,
@@ -73,9 +75,11 @@ impl Daemon {
         let graph = Arc::new(GraphClient::new(&config.graph, tokens)?);
         let http = listen(config.http.listen, "http.listen")?;
         let direct_socket = config.direct.as_ref().map(|d| listen(d.listen, "direct.listen")).transpose()?;
+        let api_socket = config.api.as_ref().map(|a| listen(a.listen, "api.listen")).transpose()?;
         let local = |l: &TcpListener| l.local_addr().map_err(|e| format!("a listener has no address: {e}"));
         let webhook_addr = local(&http)?;
         let direct_addr = direct_socket.as_ref().map(local).transpose()?;
+        let api_addr = api_socket.as_ref().map(local).transpose()?;
 
         let shards = config.engine.cores.len().max(1);
         let calls_max = config.engine.calls_max_per_shard.saturating_mul(shards);
@@ -117,16 +121,52 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             watch: watch_.clone(),
         });
-        let numbers: HashMap<Arc<str>, _> =
-            config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.bridge.clone())).collect();
+        let numbers: HashMap<Arc<str>, _> = config
+            .numbers
+            .iter()
+            .map(|n| (Arc::from(n.phone_number_id.as_str()), Number { bridge: n.bridge.clone(), waits: n.waits }))
+            .collect();
+        let prompts: HashMap<_, _> = config.prompts.iter().map(|p| (p.name.clone(), p.wav.clone())).collect();
+        let mut entropy = OsEntropy;
+        let book = Book::new(&mut entropy);
+        let hub = Arc::new(EventHub::new(book.run()));
+        let (records, cdr_thread) = config.cdr.clone().map(cdr::start).transpose()?.unzip();
+        let (close, closed) = watch::channel(false);
+        let hook_configs = config.api.as_ref().map(|a| a.hooks.clone()).unwrap_or_default();
+        let hook_counts = Arc::new(HookCounts::default());
+        let native = config.api.clone().map(|api| {
+            Arc::new(Native {
+                listeners: Arc::new(Semaphore::new(api.listeners_max)),
+                config: api,
+                prompts: prompts.clone(),
+                records: config.record.is_some(),
+                read_timeout: limits.read_timeout,
+                bodies: Arc::clone(&routes.bodies),
+                engine: Arc::clone(&engine),
+                graph: Arc::clone(&graph),
+                control: host.clone(),
+                hub: Arc::clone(&hub),
+                watch: watch_.clone(),
+                stop: closed.clone(),
+                memory: std::sync::Mutex::new(Memory::default()),
+            })
+        });
         let keyed_by_sdes = config.numbers.iter().filter(|n| n.keying == KeyExchange::Sdes);
         let sdes_numbers = keyed_by_sdes.map(|n| Arc::from(n.phone_number_id.as_str())).collect();
         let task = ControlTask {
-            sessions: Sessions::new(SessionConfig { auto_answer: true, calls_max, sdes_numbers, ..SessionConfig::default() }),
+            sessions: Sessions::new(SessionConfig { auto_answer: false, calls_max, sdes_numbers, ..SessionConfig::default() }),
             engine: Arc::clone(&engine),
             graph,
             bridges,
             numbers,
+            prompts,
+            book,
+            hub: Arc::clone(&hub),
+            records,
+            entropy,
+            dial_bridge: None,
+            dialled: None,
+            refuses_new: false,
             direct: direct.clone(),
             metrics: Arc::clone(&metrics),
             watch: watch_,
@@ -152,11 +192,18 @@ impl Daemon {
                 }
             }
         })?;
+        let (api_limits, closed_api) = (limits.clone(), closed.clone());
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("the runtime does not start: {e}"))?;
         let control = spawn("tipring-control", move || {
             runtime.block_on(async move {
-                let (close, closed) = watch::channel(false);
+                let hooks = match Hooks::start(&hook_configs, &hub, &hook_counts) {
+                    Ok(hooks) => Some(hooks),
+                    Err(e) => {
+                        tracing::error!(error = %e, "events are not delivered");
+                        None
+                    }
+                };
                 let mut servers = Vec::new();
                 if let (Some(direct), Some(socket)) = (direct, direct_socket.and_then(into_tokio)) {
                     servers.push(tokio::spawn(serve(socket, None, limits.clone(), direct, closed.clone())));
@@ -164,7 +211,13 @@ impl Daemon {
                 if let Some(socket) = into_tokio(http) {
                     servers.push(tokio::spawn(serve(socket, tls, limits, routes, closed)));
                 }
+                if let (Some(native), Some(socket)) = (native, api_socket.and_then(into_tokio)) {
+                    servers.push(tokio::spawn(serve(socket, None, api_limits, native, closed_api)));
+                }
                 task.run(inputs).await;
+                if let Some(hooks) = hooks {
+                    hooks.stop(HOOKS_STOP_MAX).await;
+                }
                 // `send` fails when no server is left to hear it.
                 let _ = close.send(true);
                 for server in servers {
@@ -175,8 +228,11 @@ impl Daemon {
             events_over.store(true, Ordering::Relaxed);
             // A panic there has been reported by its own thread.
             let _ = events.join();
+            if let Some(thread) = cdr_thread {
+                let _ = thread.join();
+            }
         })?;
-        Ok(DaemonHandle { webhook_addr, direct_addr, metrics, engine_calls, stop, host, control: Some(control) })
+        Ok(DaemonHandle { webhook_addr, direct_addr, api_addr, metrics, engine_calls, stop, host, control: Some(control) })
     }
 }
 
@@ -189,6 +245,11 @@ impl DaemonHandle {
     /// Where Direct mode is served, if it is on.
     pub fn direct_addr(&self) -> Option<SocketAddr> {
         self.direct_addr
+    }
+
+    /// Where the native API is served, if it is on.
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.api_addr
     }
 
     /// The counters now.
@@ -286,6 +347,8 @@ fn warn_if_unreachable(config: &EngineConfig) {
     }
 }
 
+/// How long a stop waits for events to be delivered.
+const HOOKS_STOP_MAX: Duration = Duration::from_secs(3);
 /// How long the event thread waits before it looks whether it should end.
 const EVENT_WAIT: Span = Span::from_millis(100);
 /// Engine events between the event thread and the control task; then the thread waits.

@@ -6,6 +6,7 @@ use crate::config::TlsPaths;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::sync::Arc;
+use tipring_engine::rng::Entropy;
 
 /// The one cryptography provider of the process.
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -34,6 +35,15 @@ pub(crate) fn server_config(paths: &TlsPaths) -> Result<Arc<rustls::ServerConfig
         .map_err(|e| format!("http.tls_cert and http.tls_key: {cert} and {key} do not belong together: {e}"))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The system's randomness as the engine's kind of source.
+pub(crate) struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    fn fill(&mut self, out: &mut [u8]) {
+        random(out);
+    }
 }
 
 /// Fills `out` from the provider's generator.

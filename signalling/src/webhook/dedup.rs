@@ -43,7 +43,7 @@ impl EventKey {
                 };
                 Self { wacid: status.wacid.clone(), event, timestamp_unix_s: status.timestamp_unix_s }
             }
-            Event::Errors { .. } | Event::Other { .. } | Event::NotCalls => return None,
+            Event::Errors { .. } | Event::Permission(_) | Event::Carried(_) | Event::Other { .. } | Event::NotCalls => return None,
         })
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::session::{
-    CallConnect, CallStatus, CallStatusKind, CallTerminate, Direction, Event, MetaError, OtherEvent, Party, Personal, SdpText, SdpType,
-    TerminateStatus, Wacid,
+    CallConnect, CallStatus, CallStatusKind, CallTerminate, Carried, Direction, Event, MetaError, OtherEvent, Party, PermissionReply,
+    Personal, SdpText, SdpType, TerminateStatus, Wacid,
 };
 
 /// Largest body taken, in bytes: Meta's documented limit.
@@ -64,7 +64,10 @@ pub fn parse(raw: &[u8]) -> Result<Vec<Event>, EnvelopeError> {
         // The field decides, never the shape: message receipts use `statuses` as well.
         match change.get("field").and_then(Value::as_str) {
             Some(field) if field.eq_ignore_ascii_case("calls") => read_value(change.get("value").unwrap_or(&Value::Null), &mut events),
-            _ => events.push(Event::NotCalls),
+            field => {
+                events.push(Event::NotCalls);
+                read_other_field(field.unwrap_or_default(), change.get("value").unwrap_or(&Value::Null), &mut events);
+            }
         }
     }
     Ok(events)
@@ -113,9 +116,54 @@ fn read_call(call: &Value, common: &Common) -> Event {
     match &*event.to_ascii_lowercase() {
         "connect" => Event::Connect(Box::new(read_connect(wacid, call, common))),
         "terminate" => Event::Terminate(Box::new(read_terminate(wacid, call, common))),
-        "call_created" => Event::Other { what: OtherEvent::CallCreated },
+        "call_created" => carried("call.created", Some(wacid), common.phone_number_id.clone(), call),
+        "call_recording_available" => carried("call.recording_available", Some(wacid), common.phone_number_id.clone(), call),
+        "call_transcription_available" => carried("call.transcript_available", Some(wacid), common.phone_number_id.clone(), call),
         _ => Event::Other { what: OtherEvent::Unknown },
     }
+}
+
+fn carried(kind: &'static str, wacid: Option<Wacid>, phone_number_id: Option<Arc<str>>, value: &Value) -> Event {
+    let json = Personal::new(&value.to_string()).expect("JSON is never the empty string");
+    Event::Carried(Box::new(Carried { kind, phone_number_id, wacid, json }))
+}
+
+/// What concerns calls under other fields: permission replies among the messages, settings, restrictions (3.10 to 3.12).
+fn read_other_field(field: &str, value: &Value, events: &mut Vec<Event>) {
+    match &*field.to_ascii_lowercase() {
+        "messages" => {
+            let metadata = value.get("metadata").unwrap_or(&Value::Null);
+            let number: Option<Arc<str>> = text(metadata, "phone_number_id").map(Into::into);
+            events.extend(array(value, "messages").filter_map(|message| read_permission(message, value, number.clone())));
+        }
+        "account_settings_update" => {
+            let settings = value.get("phone_number_settings").unwrap_or(&Value::Null);
+            events.push(carried("account.settings_update", None, text(settings, "phone_number_id").map(Into::into), value));
+        }
+        "account_update" => events.push(carried("account.update", None, None, value)),
+        _ => {}
+    }
+}
+
+fn read_permission(message: &Value, value: &Value, phone_number_id: Option<Arc<str>>) -> Option<Event> {
+    let reply = message.pointer("/interactive/call_permission_reply")?;
+    let contact = array(value, "contacts").next().unwrap_or(&Value::Null);
+    let user = Party {
+        phone: personal(message, "from").or_else(|| personal(contact, "wa_id")),
+        user_id: personal(message, "from_user_id").or_else(|| personal(contact, "user_id")),
+        parent_user_id: personal(message, "from_parent_user_id"),
+        name: contact.get("profile").and_then(|profile| personal(profile, "name")),
+    };
+    Some(Event::Permission(Box::new(PermissionReply {
+        phone_number_id,
+        user,
+        message_id: personal(message, "id"),
+        accepted: text(reply, "response").is_some_and(|word| word.eq_ignore_ascii_case("accept")),
+        is_permanent: reply.get("is_permanent").and_then(Value::as_bool).unwrap_or(false),
+        expires_unix_s: integer(reply, "expiration_timestamp"),
+        by_user: text(reply, "response_source").is_none_or(|word| !word.eq_ignore_ascii_case("automatic")),
+        context_id: message.get("context").and_then(|context| personal(context, "id")),
+    })))
 }
 
 fn read_connect(wacid: Wacid, call: &Value, common: &Common) -> CallConnect {

@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod graph;
 pub mod media;
 pub mod oracle;
+pub mod permissions;
 pub mod recut;
 pub mod relay;
 pub mod sdp;

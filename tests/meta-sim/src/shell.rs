@@ -10,6 +10,7 @@ use crate::call::{CallConfig, CallKind, MetaCall};
 use crate::faults::Fault;
 use crate::graph::{self, Account, Action, ActionKind, Reply, invalid};
 use crate::oracle::{Context, Limits, Verdict, judge};
+use crate::permissions::{Answer, Permission, Permissions};
 use crate::relay::{RelayConfig, Stages};
 use crate::timeline::Entry;
 use crate::user::UserScript;
@@ -125,6 +126,7 @@ struct Inner {
     clock: Clock,
     calls: Mutex<HashMap<String, mpsc::Sender<Asked>>>,
     expected: Mutex<VecDeque<Expected>>,
+    permissions: Mutex<Permissions>,
     count: AtomicU64,
 }
 
@@ -172,6 +174,7 @@ impl Sim {
             clock: Clock::start(),
             calls: Mutex::default(),
             expected: Mutex::default(),
+            permissions: Mutex::default(),
             count: AtomicU64::new(0),
         });
         let server = tokio::spawn(serve_graph(listener, inner.clone()));
@@ -207,6 +210,11 @@ impl Sim {
         let (sender, asked) = mpsc::channel(ASKED_MAX);
         lock(&inner.calls).insert(call.id().to_owned(), sender);
         Ok(run(inner.clone(), call, sockets, asked, now).await)
+    }
+
+    /// Says what a user thinks of being called, and will say when asked. Users that nobody named may be called.
+    pub fn set_permission(&self, user: &str, permission: Permission, answer: Answer) {
+        lock(&self.inner.permissions).set(user, permission, answer);
     }
 
     /// The next call of the business (action `connect`) reaches this user.
@@ -249,6 +257,9 @@ impl Inner {
     }
 
     async fn connect(self: &Arc<Self>, action: Action) -> Reply {
+        if action.to.as_deref().is_some_and(|to| !lock(&self.permissions).may_call(to)) {
+            return Reply::error(138_006, "No approved call permission from the recipient", "ask the user for permission first");
+        }
         let Some(expected) = lock(&self.expected).pop_front() else {
             return Reply::error(138_001, "Receiver uncallable", "no simulated user expects a call: ask for one with Sim::expect_call");
         };
@@ -363,17 +374,53 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Respons
     let reply = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => {
             let authorization = head.headers.get("authorization").and_then(|value| value.to_str().ok());
-            match graph::read(&inner.config.account, head.method.as_str(), head.uri.path(), authorization, &body.to_bytes()) {
+            let body = body.to_bytes();
+            if let Some(reply) = permission(&inner, &head, authorization, &body) {
+                return Ok(response(reply));
+            }
+            match graph::read(&inner.config.account, head.method.as_str(), head.uri.path(), authorization, &body) {
                 Ok(action) => inner.ask(action).await,
                 Err(reply) => reply,
             }
         }
         Err(_) => invalid("the body is longer than 256 KiB or broke off"),
     };
+    Ok(response(reply))
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
+}
+
+/// Answers what concerns permissions; none: it is something else.
+fn permission(inner: &Arc<Inner>, head: &hyper::http::request::Parts, authorization: Option<&str>, body: &[u8]) -> Option<Reply> {
+    let account = &inner.config.account;
+    let node = head.uri.path().rsplit_once('/')?.1;
+    if !matches!((head.method.as_str(), node), ("GET", "call_permissions") | ("POST", "messages")) {
+        return None;
+    }
+    if authorization.and_then(|value| value.strip_prefix("Bearer ")) != Some(account.access_token.as_str()) {
+        return Some(Reply::error(190, "Invalid OAuth access token", "the bearer token is missing or not the one of this number"));
+    }
+    let now = inner.clock.now();
+    if node == "call_permissions" {
+        let query = head.uri.query().unwrap_or_default();
+        let user = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| matches!(*name, "user_wa_id" | "recipient"));
+        return Some(lock(&inner.permissions).show(user.map_or("", |(_, user)| user), (inner.clock.unix_ms + now.as_millis()) / 1_000));
+    }
+    let (reply, delivery) = lock(&inner.permissions).ask(account, body, inner.clock.unix_ms, now);
+    if let Some(delivery) = delivery {
+        let inner = inner.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(duration(delivery.due.since(inner.clock.now()))).await;
+            let (answers, _nobody) = mpsc::channel(1);
+            post(inner, delivery, answers).await;
+        });
+    }
+    Some(reply)
 }
 
 struct Sockets {

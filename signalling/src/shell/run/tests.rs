@@ -68,6 +68,7 @@ fn start() -> Running {
             access_token: Secret::new("token of the number"),
             keying: Default::default(),
             bridge: BridgeConfig::ECHO,
+            waits: false,
         }],
         direct: Some(DirectConfig { listen: "127.0.0.1:0".parse().unwrap(), ..DirectConfig::new(Secret::new("direct")) }),
         drain_max: Duration::from_millis(200),

@@ -86,8 +86,38 @@ fn statuses_and_what_is_not_ours() {
     let Event::Errors { errors, .. } = &read[3] else { panic!("{read:?}") };
     assert_eq!(errors[0], MetaError { code: 131_044, details: "payment".into() });
     assert_eq!(read[4], other(OtherEvent::Empty));
-    let rest = [OtherEvent::CallCreated, OtherEvent::Unknown, OtherEvent::Malformed, OtherEvent::Malformed, OtherEvent::Empty];
-    assert_eq!(read[5..], rest.map(other));
+    let Event::Carried(created) = &read[5] else { panic!("{read:?}") };
+    assert_eq!((created.kind, created.wacid.as_ref().map(Wacid::as_str)), ("call.created", Some("wacid.C")));
+    let Event::Carried(recording) = &read[6] else { panic!("{read:?}") };
+    assert_eq!(recording.kind, "call.recording_available");
+    let rest = [OtherEvent::Malformed, OtherEvent::Malformed, OtherEvent::Empty];
+    assert_eq!(read[7..], rest.map(other));
+}
+
+#[test]
+fn permission_replies_and_settings_come_through_beside_what_is_not_ours() {
+    let reply = |response: &str, extra: serde_json::Value| {
+        let mut reply = json!({"response": response, "response_source": "user_action"});
+        reply.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+        json!({"from": "447700900123", "from_user_id": "GB.1349", "id": "wamid.A", "type": "interactive", "context": {"id": "wamid.B"},
+            "interactive": {"type": "call_permission_reply", "call_permission_reply": reply}})
+    };
+    let body = json!({"entry": [{"changes": [
+        {"field": "messages", "value": {"metadata": metadata(), "messages": [
+            {"type": "text"}, reply("accept", json!({"is_permanent": false, "expiration_timestamp": "1795904800"})), reply("reject", json!({"response_source": "automatic"}))]}},
+        {"field": "account_settings_update", "value": {"type": "PHONE_NUMBER_SETTINGS",
+            "phone_number_settings": {"phone_number_id": "1047", "calling": {"status": "ENABLED"}}}},
+        {"field": "account_update", "value": {"event": "ACCOUNT_VIOLATION"}}]}]});
+    let read = parse(body.to_string().as_bytes()).expect("an envelope");
+    assert_eq!((&read[0], &read[3], &read[5]), (&Event::NotCalls, &Event::NotCalls, &Event::NotCalls));
+    let (Event::Permission(yes), Event::Permission(no)) = (&read[1], &read[2]) else { panic!("{read:?}") };
+    assert_eq!((yes.accepted, yes.is_permanent, yes.expires_unix_s, yes.by_user), (true, false, Some(1_795_904_800), true));
+    assert_eq!(yes.user.user_id.as_ref().map(Personal::reveal), Some("GB.1349"));
+    assert_eq!((no.accepted, no.expires_unix_s, no.by_user), (false, None, false));
+    let (Event::Carried(settings), Event::Carried(update)) = (&read[4], &read[6]) else { panic!("{read:?}") };
+    assert_eq!((settings.kind, settings.phone_number_id.as_deref()), ("account.settings_update", Some("1047")));
+    assert!(settings.json.reveal().contains("ENABLED") && !format!("{settings:?}").contains("ENABLED"));
+    assert_eq!(update.kind, "account.update");
 }
 
 //= meta#R-12 type=test

@@ -1,0 +1,169 @@
+//! What the native API asks, done by the task that owns the calls.
+//!
+//! Decides: whether a request fits the call's state. Given: one request at a time, between two inputs of the session machine. Refuses: to wait.
+
+use super::bridges::bridge_name;
+use super::control_task::ControlTask;
+use super::observe::{CallRef, unix_ms};
+use crate::config::BridgeConfig;
+use crate::control::{ApiError, ApiOp, ApiReply, ApiRequest, At, NewCall};
+use crate::session::{CallKey, Command, Input, Party};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use tipring_engine::call::MediaPort;
+
+impl ControlTask {
+    /// Does what was asked and answers.
+    pub(super) fn api(&mut self, request: ApiRequest) {
+        let answer = self.do_api(request.op);
+        // The client may have gone away.
+        let _ = request.reply.send(answer);
+    }
+
+    fn do_api(&mut self, op: ApiOp) -> Result<ApiReply, ApiError> {
+        let json = |value: Option<serde_json::Value>| value.map(ApiReply::Json).ok_or(ApiError::NoSuchCall);
+        match op {
+            ApiOp::List { state, limit } => Ok(ApiReply::Json(self.book.list(state.as_deref(), limit))),
+            ApiOp::Show(id) => json(self.book.show(&id)),
+            ApiOp::Timeline(id) => json(self.book.timeline(&id)),
+            ApiOp::Stats(id) => match self.book.key(&id).ok().and_then(|key| self.media.call(key)) {
+                Some(call) => Ok(ApiReply::Media(call)),
+                None if self.book.state(&id).is_none() => Err(ApiError::NoSuchCall),
+                None => Ok(ApiReply::Json(self.book.stats(&id).unwrap_or_default())),
+            },
+            ApiOp::Dial(new) => self.dial(new),
+            ApiOp::Accept { call, bridge } => {
+                let key = self.book.key(&call)?;
+                match self.book.state(&call) {
+                    Some("offered") if !self.book.is_outbound(&call) => {}
+                    state => return Err(wrong(state, "only a call that a user makes, and that still rings, can be accepted")),
+                }
+                if let Some(bridge) = bridge {
+                    self.exchange(key, bridge)?;
+                }
+                self.command(key, Command::Accept);
+                json(self.book.show(&call))
+            }
+            ApiOp::Reject(call) => {
+                let key = self.book.key(&call)?;
+                match self.book.state(&call) {
+                    Some("offered") => {}
+                    state => return Err(wrong(state, "only a call that still rings can be rejected; use terminate")),
+                }
+                self.command(key, Command::Reject);
+                json(self.book.show(&call))
+            }
+            ApiOp::Terminate(call) => {
+                let key = self.book.key(&call)?;
+                self.command(key, Command::Terminate);
+                json(self.book.show(&call))
+            }
+            ApiOp::Bridge { call, bridge } => {
+                let key = self.book.key(&call)?;
+                self.exchange(key, bridge)?;
+                json(self.book.show(&call))
+            }
+            ApiOp::Play { call, prompt } => {
+                let key = self.book.key(&call)?;
+                let wav = self.prompts.get(&prompt).cloned().ok_or(ApiError::NoSuchPrompt)?;
+                let bridge = self.media.bridge(key).cloned().ok_or_else(no_media)?;
+                let port = self.bridges.port_after_prompt(&wav, &bridge, &CallRef::Meta(key)).ok_or(ApiError::WrongState {
+                    state: "bridged to a plain RTP leg",
+                    hint: "let the far side play it, or bridge the call to something else first",
+                })?;
+                self.attach(key, port)?;
+                json(self.book.show(&call))
+            }
+            ApiOp::Node => Ok(ApiReply::Json(self.node())),
+            ApiOp::Drain(on) => {
+                self.refuses_new = on;
+                self.draining.store(on, Ordering::Relaxed);
+                tracing::info!(on, "drain by the API");
+                Ok(ApiReply::Json(self.node()))
+            }
+        }
+    }
+
+    fn dial(&mut self, new: NewCall) -> Result<ApiReply, ApiError> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(ApiError::Draining);
+        }
+        if !self.numbers.contains_key(&new.dial.phone_number_id) {
+            return Err(ApiError::NoSuchNumber);
+        }
+        let user = Party { phone: new.dial.to.clone(), user_id: new.dial.recipient.clone(), ..Party::default() };
+        let opaque = new.dial.biz_opaque.clone();
+        self.dial_bridge = new.bridge;
+        self.dialled = None;
+        self.feed(Input::Dial(new.dial));
+        self.dial_bridge = None;
+        let key = self.dialled.take().ok_or_else(no_media)?;
+        self.book.dialled(key, user, opaque);
+        let id = self.book.id(key).cloned();
+        self.tell_events();
+        id.and_then(|id| self.book.show(&id)).map(ApiReply::Json).ok_or(ApiError::Ended)
+    }
+
+    fn node(&self) -> serde_json::Value {
+        let engine = self.engine.config();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "calls": self.sessions.calls().count(),
+            "media_calls": self.engine.calls(),
+            "calls_max": engine.calls_max_per_shard * engine.cores.len().max(1),
+            "draining": self.draining.load(Ordering::Relaxed),
+            "addresses": engine.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "public_addresses": engine.public_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "numbers": self.numbers.keys().map(|n| &**n).collect::<Vec<_>>(),
+        })
+    }
+
+    fn command(&mut self, call: CallKey, command: Command) {
+        self.feed(Input::Command { call, command });
+    }
+
+    /// Attaches a new bridge to a call and remembers it.
+    fn exchange(&mut self, key: CallKey, bridge: BridgeConfig) -> Result<(), ApiError> {
+        if self.media.call(key).is_none() {
+            return Err(no_media());
+        }
+        let port = self.bridges.port(&bridge, &CallRef::Meta(key));
+        self.attach(key, port)?;
+        self.book.bridged(key, bridge_name(&bridge), self.at());
+        self.media.set_bridge(key, bridge);
+        self.tell_events();
+        Ok(())
+    }
+
+    fn attach(&self, key: CallKey, port: Box<dyn MediaPort>) -> Result<(), ApiError> {
+        let call = self.media.call(key).ok_or_else(no_media)?;
+        self.engine.attach(call, port).map_err(|e| ApiError::Engine(e.to_string()))
+    }
+
+    /// Now, on both clocks.
+    pub(super) fn at(&self) -> At {
+        At { now: self.watch.now(), unix_ms: unix_ms() }
+    }
+
+    /// Hands on what the book has to tell.
+    pub(super) fn tell_events(&mut self) {
+        while let Some(event) = self.book.poll_event() {
+            self.hub.publish(event);
+        }
+        while let Some(record) = self.book.poll_record() {
+            if let Some(records) = &self.records
+                && let Err(record) = records.try_send(record)
+            {
+                tracing::error!(error = %record, "a call detail record is lost: the disk does not follow");
+            }
+        }
+    }
+}
+
+fn wrong(state: Option<&'static str>, hint: &'static str) -> ApiError {
+    state.map_or(ApiError::NoSuchCall, |state| ApiError::WrongState { state, hint })
+}
+
+fn no_media() -> ApiError {
+    ApiError::Engine("the call has no media".into())
+}
