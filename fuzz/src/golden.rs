@@ -33,7 +33,7 @@ fn diet(target: &str) -> (Framing, &'static [&'static str]) {
         "jitter" => (Framing::Whole, &["rtp", "opus", "jitter"]),
         "rtcp" | "reporter" => (Framing::Whole, &["rtcp", "rtp"]),
         "dtmf" => (Framing::Whole, &["dtmf"]),
-        "opus_toc" => (Framing::Whole, &["opus"]),
+        "opus_toc" | "opus_reframe" => (Framing::Whole, &["opus"]),
         "sim_wire" => (Framing::Whole, &["stun", "rtp", "rtcp", "dtls", "demux"]),
         "sdp" | "sim_sdp" => (Framing::Whole, &["sdp"]),
         "webhook" => (Framing::Whole, &["webhook"]),
@@ -70,6 +70,15 @@ pub fn outside(target: &str, folder: &Path) -> Vec<Vec<u8>> {
 pub fn inputs(target: &str) -> Vec<Vec<u8>> {
     let (framing, folders) = diet(target);
     let mut found = own(target);
+    if matches!(target, "sdp" | "config") {
+        found.extend(
+            found
+                .clone()
+                .iter()
+                .chain(&folders.iter().flat_map(|folder| read(folder)).flatten().collect::<Vec<_>>())
+                .flat_map(|text| spoiled(text)),
+        );
+    }
     found.extend(folders.iter().flat_map(|folder| read(folder)).flat_map(|packets| match framing {
         Framing::Whole => packets,
         // Each alone, and the file in rows of eight.
@@ -135,7 +144,13 @@ fn own(target: &str) -> Vec<Vec<u8>> {
             br#"{"messaging_product":"whatsapp","to":"15550100123","action":"connect","session":{"sdp_type":"offer","sdp":"v=0"}}"#
                 .to_vec(),
         ],
-        "webhook" => vec![webhook()],
+        "webhook" => {
+            let value: Value = serde_json::from_slice(&webhook()).expect("our own JSON");
+            let mut found = vec![value.to_string().into_bytes(), b"[]".to_vec(), b"{".to_vec(), b"null".to_vec()];
+            spoil(&value, &mut |other| found.push(other.to_string().into_bytes()));
+            found
+        }
+        "sdp" => sdes(),
         "call" => call_lists(),
         "rtp_leg" => {
             let packets = ["rtp", "rtcp", "dtmf"].map(read).concat().concat();
@@ -202,6 +217,101 @@ fn webhook() -> Vec<u8> {
         "statuses": [{"id": "wacid.B", "type": "call", "status": "RINGING"}]}}]}]})
     .to_string()
     .into_bytes()
+}
+
+/// A text without each of its lines, with each of them twice, and with each value replaced.
+fn spoiled(text: &[u8]) -> Vec<Vec<u8>> {
+    const VALUES: [&str; 12] = ["", "0", "x", "-1", "99999999999", "true", "[]", "[1]", "\"\"", "\"x\"", "[\"x\"]", "{ a = 1 }"];
+    let Ok(text) = std::str::from_utf8(text) else { return Vec::new() };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    if lines.len() > 80 {
+        return Vec::new();
+    }
+    let with = |at: usize, line: &str| [&lines[..at].concat(), line, &lines[at + 1..].concat()].concat().into_bytes();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        found.push(with(at, ""));
+        found.push(with(at, &format!("{line}{line}")));
+        found.push(with(at, &format!("nonsense{line}")));
+        found.push(lines[..at].concat().into_bytes());
+        if let Some((name, _)) = line.split_once(['=', ':']) {
+            let sign = &line[name.len()..=name.len()];
+            found.extend(VALUES.iter().map(|value| with(at, &format!("{name}{sign}{value}\n"))));
+        }
+        // Word by word, as SDP reads.
+        for (word, _) in line.match_indices(' ') {
+            found.push(with(at, &format!("{}\n", &line[..word])));
+            found.push(with(at, &format!("{} 70000{}", &line[..word], &line[word + 1..])));
+        }
+    }
+    found
+}
+
+/// Every JSON that differs from `value` in one member: gone, or of another kind.
+fn spoil(value: &Value, found: &mut dyn FnMut(Value)) {
+    for other in [Value::Null, Value::from(7), Value::from("x"), Value::from("4294967296"), Value::Array(Vec::new()), serde_json::json!({})]
+    {
+        found(other);
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let mut less = members.clone();
+                less.remove(name);
+                found(Value::Object(less));
+                spoil(member, &mut |other| {
+                    let mut changed = members.clone();
+                    changed.insert(name.clone(), other);
+                    found(Value::Object(changed));
+                });
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                spoil(item, &mut |other| {
+                    let mut changed = items.clone();
+                    changed[at] = other;
+                    found(Value::Array(changed));
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Descriptions keyed by `a=crypto` (RFC 4568), sound and not.
+fn sdes() -> Vec<Vec<u8>> {
+    let key = "A".repeat(39) + "B";
+    let cryptos = [
+        format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key}"),
+        format!("2 AES_CM_128_HMAC_SHA1_32 inline:{key}|2^20|1:4"),
+        format!("3 AES_CM_128_HMAC_SHA1_80 inline:{key}|2^48"),
+        format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key};inline:{key}"),
+        format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key} UNENCRYPTED_SRTP"),
+        format!("1 AES_CM_128_HMAC_SHA1_80 inline:{key} KDR=1 WSH=64"),
+        format!("1 F8_128_HMAC_SHA1_80 inline:{key}"),
+        "1 AEAD_AES_128_GCM inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        "1 AES_CM_128_HMAC_SHA1_80 inline:AAAA".to_owned(),
+        "1 AES_CM_128_HMAC_SHA1_80 outline:x".to_owned(),
+        "x AES_CM_128_HMAC_SHA1_80".to_owned(),
+        "1".to_owned(),
+    ];
+    let mut found = Vec::new();
+    for crypto in cryptos {
+        for ice in [
+            "",
+            "a=ice-lite\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=candidate:1 1 udp 2113937151 10.77.0.1 3484 typ host\r\n",
+        ] {
+            found.push(
+                format!(
+                    "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 3484 RTP/SAVP 111 126\r\nc=IN IP4 10.77.0.1\r\n{ice}a=crypto:{crypto}\r\na=mid:audio\r\n\
+a=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:126 telephone-event/8000\r\na=ptime:20\r\n"
+                )
+                .into_bytes(),
+            );
+        }
+    }
+    found
 }
 
 /// Golden packets thrown at a call: before it knows its peer, in the middle of a conversation, and under the right key.

@@ -111,7 +111,7 @@ pub fn fuzz_signature(data: &[u8]) {
     let index = SECRETS.iter().position(|secret| !secret.is_empty() && sign(body, secret.as_bytes()).eq_ignore_ascii_case(header.trim()));
     match proven {
         Ok(at) => assert_eq!(Some(at), index),
-        Err(error) => assert!(!error.to_string().is_empty() && error != SignatureError::NoSecret),
+        Err(error) => assert!(!error.to_string().is_empty() && !error.label().is_empty() && error != SignatureError::NoSecret),
     }
     // A header that would prove this body proves no other one.
     let header = sign(body, SECRETS[1].as_bytes());

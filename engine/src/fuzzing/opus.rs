@@ -50,7 +50,7 @@ fn golden_packets_and_mutations_of_them() {
         .map(|case| golden::hex(&case["hex"]))
         .filter(|packet| packet.len() < 256)
         .collect();
-    assert!(packets.len() > 10);
+    assert!(packets.len() >= 5);
     let mut rng = SeededRng::new(0x0b05);
     for round in 0..1_500 {
         let mut data = vec![round as u8];
