@@ -76,6 +76,10 @@ impl MediaPort for PromptEcho {
         let _ = self.order.take(packet.ssrc, packet.seq, None);
     }
 
+    fn has_forward(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
         let forward = self.waiting.take()?;
         if let Forward::Opus { len, .. } = forward {

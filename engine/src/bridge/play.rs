@@ -94,6 +94,10 @@ impl MediaPort for Play {
         }
     }
 
+    fn has_forward(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.has_forward())
+    }
+
     fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
         let next = self.next.as_mut()?;
         if self.at < self.samples.len() {

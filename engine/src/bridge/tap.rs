@@ -138,6 +138,10 @@ impl MediaPort for Tap {
         self.inner.event_arrived(packet, now);
     }
 
+    fn has_forward(&self) -> bool {
+        self.inner.has_forward()
+    }
+
     fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
         self.inner.poll_forward(frame)
     }

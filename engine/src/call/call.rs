@@ -35,6 +35,9 @@ const TLS_GRACE_CLIENT: Span = Span::from_secs(10);
 /// A server must answer a repeated flight 5 for twice the maximum segment life (D7).
 const TLS_GRACE_SERVER: Span = Span::from_secs(240);
 
+/// Bytes at the head of a port that a packet may need.
+const PORT_BYTES_HOT: usize = 512;
+
 /// What every call of an engine has in common. Immutable.
 pub struct CallConfig {
     /// ICE timing and policy.
@@ -80,6 +83,9 @@ pub struct Call {
     local: LocalParams,
     remote: Option<RemoteParams>,
     state: State,
+    /// Something other than a forwarded packet happened since the last full drain. While it is not set, ICE, DTLS and events have nothing to give, and a packet need not
+    /// ask them: their state stays out of the processor's cache.
+    touched: bool,
     ice: Agent,
     dtls: Option<Dtls>,
     dtls_role: DtlsRole,
@@ -147,6 +153,7 @@ impl Call {
             local,
             remote: None,
             state: State::Connecting,
+            touched: true,
             dtls: None,
             dtls_role: DtlsRole::Client,
             sdes: None,
@@ -197,6 +204,7 @@ impl Call {
         if self.state == State::Closed {
             return Err(SetupError::Misuse("the call is over"));
         }
+        self.touched = true;
         remote.check()?;
         let sdes = remote
             .sdes
@@ -251,6 +259,7 @@ impl Call {
         }
         match classify(datagram) {
             PacketKind::Stun => {
+                self.touched = true;
                 let outcome = self.ice.handle_stun(path, datagram, now);
                 self.drain_ice(now);
                 outcome
@@ -259,6 +268,7 @@ impl Call {
             //= rfc8445#section-12.2  the selected pair only
             PacketKind::Dtls if self.path != Some(path) => Err(DropReason::DtlsWrongSource),
             PacketKind::Dtls => {
+                self.touched = true;
                 let dtls = self.dtls.as_mut().ok_or(DropReason::DtlsUnexpected)?;
                 let outcome = dtls.handle_datagram(datagram, now);
                 self.drain_dtls(now);
@@ -370,6 +380,7 @@ impl Call {
         if self.state == State::Closed {
             return;
         }
+        self.touched = true;
         self.ice.handle_timeout(now);
         self.drain_ice(now);
         if let Some(dtls) = &mut self.dtls {
@@ -435,6 +446,10 @@ impl Call {
     }
 
     fn next_datagram(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<(usize, Path)> {
+        if !self.touched {
+            let path = self.path?;
+            return self.next_forwarded(scratch, out, now).map(|len| (len, path));
+        }
         if self.state != State::Closed
             && let Some(sent) = self.ice.poll_transmit(out, now)
         {
@@ -505,7 +520,7 @@ impl Call {
         if !self.gate_open || self.state != State::Ready {
             return None;
         }
-        while self.forwarding.may_send(now)
+        while self.forwarding.may_send(self.port.has_forward(), now)
             && let Some(forward) = self.port.poll_forward(&mut scratch.frame)
         {
             // Silence that was due gives way: the source has something to say.
@@ -544,6 +559,7 @@ impl Call {
 
     /// Takes a command for the far side of a relay; false when the port has none.
     pub fn handle_far_command(&mut self, command: FarCommand, now: Time) -> bool {
+        self.touched = true;
         self.port.far_mut().map(|far| far.handle_command(command, now)).is_some()
     }
 
@@ -561,6 +577,22 @@ impl Call {
     /// The address that a socket of the far side talks to, once it is settled: the socket may be connected to it.
     pub fn far_remote(&self, socket: FarSocket) -> Option<SocketAddr> {
         self.port.far().filter(|far| !far.is_learning())?.remote(socket)
+    }
+
+    /// Whether nothing but packets happened since [`Self::drained`]: there are no events then, and no deadline has moved nearer.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.touched && !self.forwarding.is_held()
+    }
+
+    /// Says that datagrams and events were drained and the deadline is about to be read.
+    pub(crate) fn drained(&mut self) {
+        self.touched = false;
+    }
+
+    /// Where those parts of the call lie that a packet needs and that are not in the call itself, for a shard that has them fetched ahead of time.
+    pub(crate) fn hot_parts(&self) -> [(*const u8, usize); 2] {
+        let media = self.media.as_deref().map_or((core::ptr::null(), 0), |m| (core::ptr::from_ref(m).cast(), size_of::<Media>()));
+        [media, (core::ptr::from_ref(&*self.port).cast(), PORT_BYTES_HOT.min(size_of_val(&*self.port)))]
     }
 
     /// The next event, if any.
@@ -588,6 +620,7 @@ impl Call {
 
     /// Opens the egress gate: `accept` answered 200. Before media is ready the wish is kept and the gate opens with the keys.
     pub fn open_gate(&mut self, now: Time) {
+        self.touched = true;
         self.gate_wanted = true;
         if self.state != State::Ready || self.gate_open {
             return;
@@ -609,6 +642,7 @@ impl Call {
 
     /// Exchanges the host's end of the audio. SSRC, sequence and timestamps run on.
     pub fn attach(&mut self, port: Box<dyn MediaPort>, now: Time) -> Box<dyn MediaPort> {
+        self.touched = true;
         self.recorder.note(Moment::PortAttached, now);
         if let Some(media) = &mut self.media {
             media.port_exchanged(port.as_ref());
@@ -632,6 +666,7 @@ impl Call {
         if remote.media.dtmf_payload_type.is_none() {
             return Err(DigitRefused::NotNegotiated);
         }
+        self.touched = true;
         let queued = self.digits.queued();
         self.digits.push_all_for(symbols, tone_ms.unwrap_or(TONE_MS))?;
         if self.digits.queued() > queued {
@@ -653,6 +688,7 @@ impl Call {
         //= rfc7675#section-5.1:stop  no farewell either
         // Without consent nothing at all may be sent (I32).
         let may_send = reason != EndReason::ConsentLost && self.path.is_some();
+        self.touched = true;
         self.bye_due = may_send && self.gate_open;
         self.frames_due = 0;
         self.report_due = false;
@@ -813,6 +849,7 @@ impl Call {
 
     /// Lifecycle events always find room: there are fewer than [`CALL_EVENTS_MAX`] of them. Digits may be lost to a host that stopped reading.
     fn push_event(&mut self, event: CallEvent) {
+        self.touched = true;
         if self.events.len() < CALL_EVENTS_MAX - 1 {
             self.events.push_back(event);
         }

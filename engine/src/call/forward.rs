@@ -113,10 +113,15 @@ impl Forwarding {
         self.silence_at(clock).min(more)
     }
 
-    /// Whether one more packet may leave now: no burst of more than two in the time of a frame.
-    pub(super) fn may_send(&mut self, now: Time) -> bool {
-        self.held = self.in_window >= BURST_FRAMES_MAX && self.window.is_some_and(|start| now.since(start) < FRAME);
-        !self.held
+    /// Whether one more packet may leave now, if there is one: no burst of more than two in the time of a frame.
+    pub(super) fn may_send(&mut self, has_one: bool, now: Time) -> bool {
+        self.held = has_one && self.in_window >= BURST_FRAMES_MAX && self.window.is_some_and(|start| now.since(start) < FRAME);
+        has_one && !self.held
+    }
+
+    /// Whether the source may have more that may not leave yet.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
     }
 
     fn count_burst(&mut self, now: Time) {
@@ -360,7 +365,7 @@ mod tests {
         let mut f = Forwarding::default();
         let mut sent = Vec::new();
         for ms in 0..60 {
-            while f.may_send(at(ms)) && sent.len() < 6 {
+            while f.may_send(true, at(ms)) && sent.len() < 6 {
                 f.count_burst(at(ms));
                 sent.push(ms);
             }

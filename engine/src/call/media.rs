@@ -70,7 +70,9 @@ pub(super) struct Media {
     complexity_max: u8,
     #[cfg(feature = "opus")]
     gate: SilenceGate,
-    jitter: JitterBuffer,
+    jitter_config: JitterConfig,
+    /// Made with the first packet that waits for its tick: a call whose packets are forwarded never needs one.
+    jitter: Option<Box<JitterBuffer>>,
     digits: DigitReceiver,
     #[cfg(feature = "opus")]
     decoder: Option<Decoder>,
@@ -120,7 +122,8 @@ impl Media {
             adaption: Adaption::new(&params),
             #[cfg(feature = "opus")]
             complexity,
-            jitter: JitterBuffer::new(jitter),
+            jitter_config: jitter,
+            jitter: None,
             digits: DigitReceiver::default(),
             #[cfg(feature = "opus")]
             decoder: None,
@@ -180,7 +183,7 @@ impl Media {
     }
 
     pub(super) fn jitter_stats(&self) -> JitterStats {
-        self.jitter.stats()
+        self.jitter.as_ref().map(|j| j.stats()).unwrap_or_default()
     }
 
     /// The SSRC of the peer's stream as last authenticated.
@@ -221,7 +224,9 @@ impl Media {
             Arrived { ssrc: view.ssrc(), seq: view.seq(), timestamp: view.timestamp(), marker: view.marker(), payload: view.payload() };
         if is_event {
             port.event_arrived(&arrived, now);
-            self.jitter.note_event(view.ssrc(), view.seq(), view.timestamp(), now);
+            if let Some(jitter) = &mut self.jitter {
+                jitter.note_event(view.ssrc(), view.seq(), view.timestamp(), now);
+            }
             return Ok(match self.digits.handle_packet(view.timestamp(), view.payload(), now)? {
                 Some(digit) => Received::Digit(digit),
                 None => Received::Event,
@@ -232,7 +237,8 @@ impl Media {
             port.arrived(&arrived, now);
             return Ok(Received::Audio);
         }
-        self.jitter.insert(view.ssrc(), view.seq(), view.timestamp(), duration_ticks, view.payload(), now)?;
+        let jitter = self.jitter.get_or_insert_with(|| Box::new(JitterBuffer::new(self.jitter_config)));
+        jitter.insert(view.ssrc(), view.seq(), view.timestamp(), duration_ticks, view.payload(), now)?;
         Ok(Received::Audio)
     }
 
@@ -259,10 +265,12 @@ impl Media {
         let mut heard = false;
         let mut decoded = 0;
         for _ in 0..PLAYOUTS_PER_TICK_MAX {
+            // No packet has waited yet: nothing to play, and nothing missing.
+            let Some(jitter) = &mut self.jitter else { break };
             // What was decoded for this tick before (packets of less than 20 ms) stays at the front of the scratch buffer.
             #[cfg(feature = "opus")]
             let room = &mut scratch.pcm[decoded..];
-            match self.jitter.tick(now) {
+            match jitter.tick(now) {
                 Playout::Packet { payload, timestamp, starts } => {
                     heard = true;
                     if wants_opus {
@@ -294,7 +302,7 @@ impl Media {
                 Playout::Continue => heard = true,
                 _ => {}
             }
-            if !self.jitter.is_owed() {
+            if !jitter.is_owed() {
                 break;
             }
         }

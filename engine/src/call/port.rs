@@ -104,6 +104,11 @@ pub trait MediaPort: Send {
     /// Takes a telephone-event packet the moment it came, in either mode. The digit in it is told by [`Self::digit`] as well.
     fn event_arrived(&mut self, _packet: &Arrived<'_>, _now: Time) {}
 
+    /// Whether [`Self::poll_forward`] has one. A port that does not know says yes; the call then looks again when the next packet may leave.
+    fn has_forward(&self) -> bool {
+        true
+    }
+
     /// Gives the next packet to send at once. Asked after everything that happens while the gate is open; of ports that do not forward, only for
     /// telephone-events.
     fn poll_forward(&mut self, _frame: &mut FrameBuffer) -> Option<Forward> {

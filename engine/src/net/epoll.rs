@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Sockets reported ready in one wait. What is left over is reported again by the next one: level-triggered.
-const READY_PER_WAIT: usize = 256;
+pub(crate) const READY_PER_WAIT: usize = 256;
 
 /// A set of sockets.
 pub(crate) struct Epoll {

@@ -7,7 +7,7 @@ mod socket;
 mod sys;
 
 pub use addresses::{AddressPolicy, AddressRule, Discovered, InterfaceAddress, local_addresses};
-pub(crate) use epoll::{Epoll, Waker};
+pub(crate) use epoll::{Epoll, READY_PER_WAIT, Waker};
 pub(crate) use ports::Ports;
 pub(crate) use socket::MediaSocket;
-pub(crate) use sys::pin_to_core;
+pub(crate) use sys::{pin_to_core, prefetch};

@@ -17,7 +17,8 @@ const TOS_EF: u32 = 46 << 2;
 pub(crate) struct MediaSocket {
     socket: UdpSocket,
     local: SocketAddr,
-    connected: bool,
+    /// The peer it is connected to.
+    remote: Option<SocketAddr>,
 }
 
 impl MediaSocket {
@@ -36,7 +37,7 @@ impl MediaSocket {
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
         let local = socket.local_addr()?;
-        Ok(Self { socket, local, connected: false })
+        Ok(Self { socket, local, remote: None })
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
@@ -46,18 +47,22 @@ impl MediaSocket {
     /// Lets only `remote` through from now on: the kernel filters strangers before they cost us anything.
     pub(crate) fn connect(&mut self, remote: SocketAddr) -> io::Result<()> {
         self.socket.connect(remote)?;
-        self.connected = true;
+        self.remote = Some(remote);
         Ok(())
     }
 
     /// One datagram, or none when nothing waits. ICMP errors of a connected socket are a hint that ICE does not need (I21).
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        self.socket.recv_from(buffer).ok()
+        match self.remote {
+            // The kernel lets nobody else through, so nobody needs to ask whose it is.
+            Some(remote) => self.socket.recv(buffer).ok().map(|len| (len, remote)),
+            None => self.socket.recv_from(buffer).ok(),
+        }
     }
 
     /// Sends one datagram. A full queue or an unreachable peer is weather: false.
     pub(crate) fn send(&self, datagram: &[u8], remote: SocketAddr) -> bool {
-        if self.connected { self.socket.send(datagram).is_ok() } else { self.socket.send_to(datagram, remote).is_ok() }
+        if self.remote == Some(remote) { self.socket.send(datagram).is_ok() } else { self.socket.send_to(datagram, remote).is_ok() }
     }
 }
 

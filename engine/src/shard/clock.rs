@@ -1,6 +1,6 @@
 //! The engine's clock: monotonic time since the engine started, and the wall clock of that moment for sender reports.
 
-use crate::time::Time;
+use crate::time::{Span, Time};
 use std::time::{Instant, SystemTime};
 
 /// Seconds from the NTP epoch (1900) to the Unix epoch (1970).
@@ -27,6 +27,14 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "layer 3 is where the clock is read")]
     pub(crate) fn now(&self) -> Time {
         Time::from_nanos(u64::try_from(Instant::now().duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Sleeps for `span`, or a little longer.
+    #[allow(clippy::disallowed_methods, reason = "a shard's turns are spaced; nothing else sleeps")]
+    pub(crate) fn sleep(&self, span: Span) {
+        if span > Span::ZERO {
+            std::thread::sleep(std::time::Duration::from_nanos(span.as_nanos()));
+        }
     }
 
     /// NTP timestamp of [`Time::ZERO`]. A later jump of the system clock changes nothing: all timers are monotonic.

@@ -35,6 +35,16 @@ impl<T> Slab<T> {
         Ok(Key { index, generation: *generation })
     }
 
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        let (generation, slot) = self.slots.get(key.index as usize)?;
+        if *generation == key.generation { slot.as_ref() } else { None }
+    }
+
+    /// Where a slot lies and its size in bytes, taken or not.
+    pub(crate) fn place(&self, index: u32) -> (*const u8, usize) {
+        self.slots.get(index as usize).map_or((core::ptr::null(), 0), |slot| (core::ptr::from_ref(slot).cast(), size_of_val(slot)))
+    }
+
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let (generation, slot) = self.slots.get_mut(key.index as usize)?;
         if *generation == key.generation { slot.as_mut() } else { None }

@@ -1,7 +1,7 @@
 //! A timer wheel of milliseconds: cheap to arm thousands of times a second, lazy to disarm.
 //!
-//! Decides: which keys are due. Given: deadlines. Refuses: exactness below a millisecond, and cancelling: a key that fires early is asked for its real deadline and
-//! armed again.
+//! Decides: which keys are due. Given: deadlines. Refuses: exactness below a millisecond, and cancelling: whoever arms a key again remembers for when, and leaves the
+//! older entries alone when they come.
 
 use super::slab::Key;
 use crate::time::{Span, Time};
@@ -31,15 +31,15 @@ impl Wheel {
         self.armed += 1;
     }
 
-    /// Moves every key that is due at `now` into `due`. Keys whose deadline is still ahead go round again.
-    pub(crate) fn advance(&mut self, now: Time, due: &mut Vec<Key>) {
+    /// Moves every key that is due at `now` into `due`, with the deadline it was armed for. Keys whose deadline is still ahead go round again.
+    pub(crate) fn advance(&mut self, now: Time, due: &mut Vec<(Key, Time)>) {
         let now_ms = now.as_millis();
         while self.cursor_ms <= now_ms && self.armed > 0 {
             let mut slot = core::mem::take(&mut self.slots[(self.cursor_ms % SLOTS) as usize]);
             self.cursor_ms += 1;
             self.armed -= slot.len();
             for (key, deadline) in slot.drain(..) {
-                if deadline <= now { due.push(key) } else { self.arm(key, deadline) }
+                if deadline <= now { due.push((key, deadline)) } else { self.arm(key, deadline) }
             }
             // The slot keeps its room: arming again allocates nothing.
             let place = &mut self.slots[((self.cursor_ms - 1) % SLOTS) as usize];
@@ -86,7 +86,7 @@ mod tests {
         for ms in 0..=5_001 {
             let now = Time::from_nanos(ms * 1_000_000);
             wheel.advance(now, &mut due);
-            for k in due.drain(..) {
+            for (k, _) in due.drain(..) {
                 let at = deadlines[k.index as usize];
                 assert!(at <= now && now.since(at) <= Span::from_millis(1), "{at:?} fired at {now:?}");
                 fired[k.index as usize] += 1;
@@ -104,8 +104,8 @@ mod tests {
         let mut due = Vec::new();
         assert_eq!(wheel.wait(Time::ZERO, Span::from_millis(100)), Span::from_millis(5));
         wheel.advance(Time::from_nanos(9_000_000_000), &mut due);
-        due.sort_by_key(|k| k.index);
-        assert_eq!(due, [key(1), key(2)]);
+        due.sort_by_key(|(k, _)| k.index);
+        assert_eq!(due, [(key(1), Time::from_nanos(3_000_000_000)), (key(2), Time::from_nanos(5_000_000))]);
         assert_eq!(wheel.wait(Time::from_nanos(9_000_000_000), Span::from_millis(100)), Span::from_millis(100));
     }
 }

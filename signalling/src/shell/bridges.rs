@@ -10,7 +10,7 @@ use crate::config::{BridgeConfig, BridgeKind, Config};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tipring_engine::bridge::{Echo, Play};
+use tipring_engine::bridge::{Echo, PromptEcho, Play};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
@@ -33,7 +33,7 @@ impl Bridges {
     pub(crate) fn port(&self, bridge: &BridgeConfig, call: &CallRef) -> Box<dyn MediaPort> {
         let echo = || Box::new(Echo::default());
         let port: Box<dyn MediaPort> = match &bridge.kind {
-            BridgeKind::Echo => echo(),
+            BridgeKind::Echo => Box::new(PromptEcho::default()),
             // Nobody is there until `attach_rtp` has bound its port.
             BridgeKind::Rtp(_) => return Box::new(Play::new(Arc::from([]), PLAY_RATE)),
             BridgeKind::Play(path) => Box::new(Play::new(self.samples(path), PLAY_RATE)),

@@ -317,6 +317,10 @@ impl MediaPort for RtpLeg {
         self.count(outcome);
     }
 
+    fn has_forward(&self) -> bool {
+        self.inbound.len() > 0
+    }
+
     fn poll_forward(&mut self, frame: &mut FrameBuffer) -> Option<Forward> {
         let had = self.inbound.len();
         let (mark, len) = self.inbound.pop(&mut frame.opus)?;
