@@ -24,7 +24,7 @@ class Adapter:
 
     def start(self):
         conf = [f'[direct]\nlisten = "127.0.0.1:{self.port}"\ntoken = "env:TIPRING_DIRECT_TOKEN"\nsessions_max = {self.calls}',
-                f'[engine]\naddresses = ["{SUT_IP}"]\nports = "12000-40000"\ncalls_max = {self.calls}\nhandshakes_max = {self.calls}']
+                f'[engine]\naddresses = ["{SUT_IP}"]\nports = "12000-40000"\ncalls_max = {self.calls}\nhandshakes_max = {self.calls}\nrtp_targets = ["{RIG_IP}/32"]']
         f = tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False)
         f.write("\n".join(conf + self.conf.split(";")) + '\ndrain_s = 0\n[log]\nfilter = "warn"\n')
         f.close()
@@ -55,13 +55,13 @@ class Adapter:
         if self.bridge == "rtp":
             pcmu = dict(pool=rig.pool(self.rtp.lower()), pt=0, step=160) if self.rtp else {}
             b = rig.leg("rtp", **pcmu)
-            body["bridge"] = {"kind": "rtp", "remote": f"{b['ip']}:{b['port']}"}
+            body["bridge"] = {"rtp": {"remote": f"{b['ip']}:{b['port']}"}}
             if self.rtp:
-                body["bridge"]["codec"] = self.rtp
+                body["bridge"]["rtp"]["codec"] = self.rtp.lower()
             legs.append(b["leg"])
         answer = self.post(body)
         if self.bridge == "rtp":
-            ip, port = answer["rtp"].rsplit(":", 1)
+            ip, port = answer["rtp"]["local"].rsplit(":", 1)
             start_from(rig, b, {"ip": ip, "port": int(port)})
         rem = parse_sdp(answer["sdp"])
         if i == 0:

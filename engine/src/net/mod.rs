@@ -2,11 +2,13 @@
 
 mod addresses;
 mod epoll;
+mod floor;
 mod ports;
 mod socket;
 mod sys;
 
 pub use addresses::{AddressPolicy, AddressRule, Discovered, InterfaceAddress, local_addresses};
+pub use floor::BareEcho;
 pub(crate) use epoll::{Epoll, READY_PER_WAIT, Waker};
 pub(crate) use ports::Ports;
 pub(crate) use socket::MediaSocket;

@@ -51,7 +51,7 @@ pub(crate) fn prefetch(start: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
         // JUSTIFICATION: a call is some 60 cache lines that the last 20 ms have pushed out; fetched one after the other, as the code comes by them, they cost more
-        // than SRTP does (docs/adr/0014).
+        // than SRTP does (docs/adr/0021).
         // SAFETY: a prefetch of an address that is not mapped does nothing.
         unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(start.wrapping_add(line).cast()) };
     }

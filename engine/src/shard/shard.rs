@@ -27,7 +27,7 @@ const WAKER_TOKEN: u64 = u64::MAX;
 /// Commands taken per turn; the rest waits for the next one.
 const COMMANDS_PER_TURN: usize = 64;
 /// Turns begin at least this far apart. A lone packet is served at once; where many calls are, their packets gather meanwhile and share one wake-up and one wait
-/// (docs/adr/0014): a packet waits 0.5 ms at the median, the jitter of any network is more.
+/// (docs/adr/0021): a packet waits 0.5 ms at the median, the jitter of any network is more.
 const TURN_SPACING: Span = Span::from_millis(1);
 /// Longest sleep, so that a lost wake-up costs little.
 const WAIT_MAX: Span = Span::from_millis(100);

@@ -2,6 +2,8 @@
 //!
 //! Decides: subcommands, exit codes (0 fine, 1 failed at run time, 2 bad usage or configuration), logs. Refuses: anything a library call could not do as well.
 
+#[cfg(feature = "demo")]
+pub mod bench;
 mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -27,6 +29,9 @@ enum Command {
     /// Shows one whole call on loopback, with a simulator of Meta: no account, no network, no file needed.
     #[cfg(feature = "demo")]
     Demo(demo::Args),
+    /// Measures how many calls one core of this machine carries, beside bare UDP.
+    #[cfg(feature = "demo")]
+    Bench(bench::Args),
 }
 
 /// Runs the command line of this process.
@@ -36,6 +41,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(&args),
+        #[cfg(feature = "demo")]
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

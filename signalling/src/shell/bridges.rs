@@ -10,7 +10,7 @@ use crate::config::{BridgeConfig, BridgeKind, Config};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tipring_engine::bridge::{Echo, PromptEcho, Play};
+use tipring_engine::bridge::{Echo, Play, PromptEcho};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};

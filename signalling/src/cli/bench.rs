@@ -1,0 +1,438 @@
+//! `tipring bench`: how many calls one core of this machine carries.
+//!
+//! Decides: what is measured (the CPU time of one shard's thread, beside that of a bare UDP echo over as many sockets, in turns) and how it is told. Given: a number of
+//! calls and seconds. Refuses: to extrapolate from an idle engine: the figure is for the load that ran, on loopback, with callers of ours in the same process.
+
+use super::{EXIT_CONFIG, EXIT_FAILED};
+use serde_json::json;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tipring_engine::bridge::{PromptEcho, RtpLegParams};
+use tipring_engine::call::{CallEvent, FrameBuffer, Incoming, MediaParams, MediaPort, Outgoing, RemoteParams, SetupRole};
+use tipring_engine::codec::{Application, Encoder, EncoderSettings, FRAME_SAMPLES_MAX, SampleRate};
+use tipring_engine::engine::{Engine, EngineConfig};
+use tipring_engine::ice::{Candidate, Credentials};
+use tipring_engine::keying::Profile;
+use tipring_engine::net::BareEcho;
+use tipring_engine::time::Span;
+use tipring_meta_sim::load::{Crowd, Tally, Words};
+
+/// Time for all calls of a run to connect.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Load before the clock of a run starts.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Rate at which the modes with a codec work.
+const RATE: SampleRate = SampleRate::Hz16000;
+/// Name of the floor's thread.
+const FLOOR_THREAD: &str = "bare-udp";
+/// Name of the engine's only thread.
+const SHARD_THREAD: &str = "tipring-shard-0";
+
+/// What a call does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Mode {
+    /// No call: bare UDP, one socket per call, nothing parsed.
+    Floor,
+    /// Every packet goes back at once.
+    Echo,
+    /// Every packet goes to a plain RTP leg and comes from one.
+    Relay,
+    /// What the caller says is decoded to 16 kHz; silence goes back.
+    Listen,
+    /// Decoded to 16 kHz, and encoded again on the way back.
+    Talk,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Echo => "echo",
+            Self::Relay => "relay",
+            Self::Listen => "listen",
+            Self::Talk => "talk",
+        }
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// What a call does.
+    #[arg(long, value_enum, default_value = "echo")]
+    mode: Mode,
+    /// Calls at a time. Each takes two descriptors, a relay call four: see `ulimit -n`.
+    #[arg(long, default_value_t = 400)]
+    calls: usize,
+    /// Seconds of load per run.
+    #[arg(long, default_value_t = 5)]
+    secs: u64,
+    /// Runs of each; the floor and the engine take turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Address to run on.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// Opus encoder complexity, for `talk`.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=10))]
+    complexity: u8,
+    /// Figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Calls at a time.
+    pub calls: usize,
+    /// CPU time of the measured thread per call and second of load, in microseconds.
+    pub cpu_us_per_call_second: f64,
+    /// CPU time of the measured thread per set-up, in milliseconds; 0 for the floor.
+    pub cpu_ms_per_setup: f64,
+    /// What the callers saw.
+    pub tally: Tally,
+}
+
+impl Run {
+    /// Calls that one core carries at this cost per call.
+    pub fn calls_per_core(&self) -> f64 {
+        1_000_000.0 / self.cpu_us_per_call_second
+    }
+
+    /// Packets lost, in percent of those sent. A packet that is on its way when the run ends counts.
+    pub fn loss_percent(&self) -> f64 {
+        100.0 * (1.0 - self.tally.received.min(self.tally.sent) as f64 / self.tally.sent.max(1) as f64)
+    }
+
+    fn json(&self, mode: Mode) -> serde_json::Value {
+        json!({
+            "mode": mode.name(), "calls": self.calls,
+            "cpu_us_per_call_second": round(self.cpu_us_per_call_second), "calls_per_core": self.calls_per_core().round(),
+            "cpu_ms_per_setup": round(self.cpu_ms_per_setup), "packets_sent": self.tally.sent, "packets_received": self.tally.received,
+            "loss_percent": round(self.loss_percent()), "loop_us_p50": self.tally.loop_us_at(0.5), "loop_us_p99": self.tally.loop_us_at(0.99),
+            "generator_late_us_max": self.tally.late_us_max,
+        })
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> ExitCode {
+    if args.calls == 0 || args.secs == 0 || args.rounds == 0 {
+        eprintln!("--calls, --secs and --rounds must be at least 1");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let (mut floors, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        for mode in [Mode::Floor, args.mode] {
+            // The floor of a relay is two bare legs.
+            let sockets = if mode == Mode::Floor && args.mode == Mode::Relay { 2 * args.calls } else { args.calls };
+            match measure(mode, args.address, sockets, args.secs, args.complexity) {
+                Ok(run) => {
+                    if args.json {
+                        println!("{}", run.json(mode));
+                    }
+                    if mode == Mode::Floor { &mut floors } else { &mut ours }.push(run);
+                }
+                Err(why) => {
+                    eprintln!("{why}");
+                    return ExitCode::from(EXIT_FAILED);
+                }
+            }
+        }
+    }
+    if !args.json && !ours.is_empty() {
+        println!("{}", tell(args, &floors, &ours));
+    }
+    ExitCode::SUCCESS
+}
+
+/// The figures as sentences.
+fn tell(args: &Args, floors: &[Run], ours: &[Run]) -> String {
+    let legs = if args.mode == Mode::Relay { 2.0 } else { 1.0 };
+    let floor = median(floors.iter().map(|r| r.cpu_us_per_call_second * legs));
+    let cost = median(ours.iter().map(|r| r.cpu_us_per_call_second));
+    let share = 100.0 * floor / cost;
+    let loss = ours.iter().map(Run::loss_percent).fold(0.0, f64::max);
+    let what = match args.mode {
+        Mode::Floor => "bare UDP echoes (one socket each, no call)".to_owned(),
+        Mode::Echo => "echo calls (ICE, DTLS-SRTP, every packet back at once)".to_owned(),
+        Mode::Relay => "relay calls (DTLS-SRTP to plain RTP and back)".to_owned(),
+        Mode::Listen => "calls that are listened to (Opus decoded to 16 kHz)".to_owned(),
+        Mode::Talk => format!("calls with audio both ways (Opus decoded and encoded at 16 kHz, complexity {})", args.complexity),
+    };
+    let limit = if share > 60.0 { "the limit is the kernel's UDP path" } else { "the limit is the work on the audio" };
+    let mut text = format!(
+        "One core of this machine carries about {:.0} {what}: {cost:.0} us of CPU per call and second, measured with {} calls for {} x {} s on {}.\n\
+         Bare UDP over the same number of sockets costs {floor:.0} us, which is {share:.0} % of it: {limit}.",
+        1_000_000.0 / cost,
+        args.calls,
+        ours.len(),
+        args.secs,
+        args.address,
+    );
+    if args.mode == Mode::Echo {
+        let at = |p| median(ours.iter().map(|r| f64::from(r.tally.loop_us_at(p))));
+        text += &format!(
+            "\nA packet was back after {:.1} ms (median) and {:.1} ms (p99); {loss:.2} % were lost.",
+            at(0.5) / 1_000.0,
+            at(0.99) / 1_000.0
+        );
+    }
+    if args.mode != Mode::Floor {
+        text += &format!("\nA set-up (ICE, DTLS) took {:.2} ms of the core.", median(ours.iter().map(|r| r.cpu_ms_per_setup)));
+    }
+    text
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// One run: `calls` calls of this mode on `address`, `secs` seconds of load behind a second of warm-up. The error is for an operator.
+pub fn measure(mode: Mode, address: IpAddr, calls: usize, secs: u64, complexity: u8) -> Result<Run, String> {
+    if mode == Mode::Floor { measure_floor(address, calls, secs) } else { measure_calls(mode, address, calls, secs, complexity) }
+}
+
+fn measure_floor(address: IpAddr, calls: usize, secs: u64) -> Result<Run, String> {
+    let echo = BareEcho::bind(address, calls).map_err(few_descriptors)?;
+    let mut crowd = Crowd::new(address, Profile::Aes128CmSha1_80, Vec::new())?;
+    for peer in echo.addresses() {
+        crowd.join_plain(peer).map_err(few_descriptors)?;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let body = move || echo.run(core(), &flag);
+    let thread = std::thread::Builder::new().name(FLOOR_THREAD.into()).spawn(body).map_err(few_descriptors)?;
+    let outcome = under_load(&mut crowd, FLOOR_THREAD, calls, secs);
+    stop.store(true, Ordering::Relaxed);
+    let _ = thread.join();
+    outcome
+}
+
+fn measure_calls(mode: Mode, address: IpAddr, calls: usize, secs: u64, complexity: u8) -> Result<Run, String> {
+    let config = EngineConfig {
+        addresses: vec![address],
+        allow_loopback: address.is_loopback(),
+        ports: 20_000..=32_000,
+        cores: core().into_iter().collect(),
+        calls_max_per_shard: calls,
+        handshakes_max: calls,
+        complexity,
+        ..EngineConfig::default()
+    };
+    let engine = Arc::new(Engine::start(config).map_err(|e| e.to_string())?);
+    let speech = if mode == Mode::Echo { Vec::new() } else { speech() };
+    let mut crowd = Crowd::new(address, Profile::Aes128CmSha1_80, speech)?;
+    // Somebody must read the events, or calls wait with theirs.
+    let stop = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut ended = 0;
+            while !stop.load(Ordering::Relaxed) {
+                if let Some((_, CallEvent::Ended(_))) = engine.next_event(Span::from_millis(100)) {
+                    ended += 1;
+                }
+            }
+            ended
+        })
+    };
+    let outcome = call_and_load(mode, &engine, &mut crowd, calls, secs);
+    stop.store(true, Ordering::Relaxed);
+    let ended = reader.join().unwrap_or(0);
+    match outcome {
+        Ok(_) if ended > 0 => Err(format!(
+            "{ended} calls ended during the run: the machine is too busy for {calls} calls, or the address cannot reach itself"
+        )),
+        other => other,
+    }
+}
+
+fn call_and_load(mode: Mode, engine: &Engine, crowd: &mut Crowd, calls: usize, secs: u64) -> Result<Run, String> {
+    let before = thread_cpu(SHARD_THREAD)?;
+    for _ in 0..calls {
+        let port: Box<dyn MediaPort> = match mode {
+            Mode::Echo => Box::new(PromptEcho::default()),
+            Mode::Talk => Box::new(Talk::default()),
+            _ => Box::new(Listen),
+        };
+        let (call, local) =
+            engine.open_call(SetupRole::Active, port).map_err(|e| format!("no room for {calls} calls: {e:?}; look at `ulimit -n`"))?;
+        let (number, words) = crowd.join().map_err(few_descriptors)?;
+        crowd.meet(number, local.fingerprint.to_string().trim_start_matches("sha-256 "))?;
+        engine.set_remote(call, peer(&words)?).map_err(|e| e.to_string())?;
+        engine.open_gate(call).map_err(|e| e.to_string())?;
+        if mode == Mode::Relay {
+            let far = crowd.reserve().map_err(few_descriptors)?;
+            let leg = engine.attach_rtp(call, RtpLegParams::opus(far.1), |leg| leg).map_err(|e| format!("no plain RTP leg: {e:?}"))?;
+            crowd.talk_to(far.0, leg.rtp);
+        }
+        // Answers as they come, so that no handshake waits for the last call.
+        crowd.attend();
+    }
+    if !crowd.settle(PATIENCE) {
+        return Err(format!("{} of {calls} calls connected within {} s: the machine is too busy", crowd.connected(), PATIENCE.as_secs()));
+    }
+    let setup = thread_cpu(SHARD_THREAD)? - before;
+    let run = under_load(crowd, SHARD_THREAD, calls, secs)?;
+    Ok(Run { cpu_ms_per_setup: setup.as_secs_f64() * 1_000.0 / calls as f64, ..run })
+}
+
+#[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+fn under_load(crowd: &mut Crowd, thread: &str, calls: usize, secs: u64) -> Result<Run, String> {
+    crowd.run(WARM_UP);
+    let (start, before) = (Instant::now(), thread_cpu(thread)?);
+    let tally = crowd.run(Duration::from_secs(secs));
+    let (took, cpu) = (start.elapsed(), thread_cpu(thread)? - before);
+    let cpu_us_per_call_second = cpu.as_secs_f64() * 1_000_000.0 / took.as_secs_f64() / calls as f64;
+    Ok(Run { calls, cpu_us_per_call_second, cpu_ms_per_setup: 0.0, tally })
+}
+
+fn peer(words: &Words) -> Result<RemoteParams, String> {
+    Ok(RemoteParams {
+        credentials: Credentials { ufrag: words.ufrag.clone(), pwd: words.pwd.clone() },
+        lite: true,
+        candidates: vec![Candidate::host(words.address, u16::MAX)],
+        fingerprints: vec![format!("sha-256 {}", words.fingerprint).parse().map_err(|e| format!("a caller's fingerprint: {e}"))?],
+        role: SetupRole::Passive,
+        media: MediaParams::default(),
+        ssrc: None,
+    })
+}
+
+fn few_descriptors(e: std::io::Error) -> String {
+    format!("the system refused a socket or a thread: {e}; fewer --calls, or a higher `ulimit -n`")
+}
+
+/// The core that the measured thread is pinned to: the last one, if there is another for the callers.
+fn core() -> Option<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores > 1).then(|| cores - 1)
+}
+
+/// CPU time so far of the thread of this process with that name, from the scheduler's own account.
+fn thread_cpu(name: &str) -> Result<Duration, String> {
+    let unreadable = |e: std::io::Error| format!("/proc does not tell the CPU time of threads: {e}");
+    for task in std::fs::read_dir("/proc/self/task").map_err(unreadable)? {
+        let path = task.map_err(unreadable)?.path();
+        let comm = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        if comm.trim_end() == name {
+            let account = std::fs::read_to_string(path.join("schedstat")).map_err(unreadable)?;
+            let ns = account.split(' ').next().and_then(|ns| ns.parse().ok());
+            return ns.map(Duration::from_nanos).ok_or_else(|| format!("cannot read {account:?}"));
+        }
+    }
+    Err(format!("no thread {name}: it has ended"))
+}
+
+/// Takes what the caller says, decoded, and says nothing.
+struct Listen;
+
+impl MediaPort for Listen {
+    fn wants_pcm(&self) -> Option<SampleRate> {
+        Some(RATE)
+    }
+
+    fn incoming(&mut self, _frame: Incoming<'_>) {}
+
+    fn outgoing(&mut self, _frame: &mut FrameBuffer) -> Outgoing {
+        Outgoing::Silence
+    }
+}
+
+/// Says back what the caller said, through decoder and encoder.
+struct Talk {
+    samples: [i16; FRAME_SAMPLES_MAX],
+}
+
+impl Default for Talk {
+    fn default() -> Self {
+        Self { samples: [0; FRAME_SAMPLES_MAX] }
+    }
+}
+
+impl MediaPort for Talk {
+    fn wants_pcm(&self) -> Option<SampleRate> {
+        Some(RATE)
+    }
+
+    fn incoming(&mut self, frame: Incoming<'_>) {
+        if let Incoming::Pcm { samples, .. } = frame {
+            self.samples[..samples.len()].copy_from_slice(samples);
+        }
+    }
+
+    fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing {
+        let samples = RATE.frame_samples();
+        frame.pcm[..samples].copy_from_slice(&self.samples[..samples]);
+        Outgoing::Pcm(RATE)
+    }
+}
+
+/// Two seconds of something like a voice, as Opus packets of 24 kbit/s.
+fn speech() -> Vec<Vec<u8>> {
+    let settings = EncoderSettings {
+        rate: RATE,
+        application: Application::Voip,
+        bitrate_bps: 24_000,
+        complexity: 5,
+        fec: false,
+        loss_percent: 0,
+        playback_rate_hz_max: 16_000,
+    };
+    let Ok(mut encoder) = Encoder::new(&settings) else { return Vec::new() };
+    let samples = RATE.frame_samples();
+    let mut packets = Vec::new();
+    for frame in 0..100 {
+        let mut pcm = [0i16; FRAME_SAMPLES_MAX];
+        for (i, sample) in pcm[..samples].iter_mut().enumerate() {
+            let t = (frame * samples + i) as f32 / 16_000.0;
+            // A pitch that wanders, ten harmonics, four syllables a second.
+            let pitch = 120.0 + 25.0 * (t * 2.3).sin();
+            let voice: f32 = (1..=10).map(|n| (core::f32::consts::TAU * pitch * n as f32 * t).sin() / n as f32).sum();
+            *sample = (voice * 5_000.0 * (core::f32::consts::TAU * 2.0 * t).sin().abs()) as i16;
+        }
+        let mut out = [0; 1_275];
+        let len = encoder.encode(&pcm[..samples], &mut out);
+        packets.push(out[..len].to_vec());
+    }
+    packets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_calls_of_each_mode_are_carried_and_measured() {
+        for mode in [Mode::Floor, Mode::Echo, Mode::Relay, Mode::Listen, Mode::Talk] {
+            let run = measure(mode, IpAddr::from([127, 0, 0, 1]), 2, 1, 0).expect("two calls for a second");
+            assert!(run.cpu_us_per_call_second > 0.0, "{mode:?}");
+            assert!(run.tally.sent > 0 && run.tally.received > 0, "{mode:?}: {:?}", run.tally);
+        }
+    }
+
+    #[test]
+    fn speech_is_packets_of_20_ms() {
+        let packets = speech();
+        assert_eq!(packets.len(), 100);
+        assert!(packets.iter().all(|p| tipring_engine::codec::toc::duration_ticks(p) == Ok(960)));
+    }
+
+    #[test]
+    fn the_sentence_names_the_figure_and_the_limit() {
+        let run = |us| Run { calls: 400, cpu_us_per_call_second: us, cpu_ms_per_setup: 0.5, tally: Tally::default() };
+        let args = Args { mode: Mode::Echo, calls: 400, secs: 5, rounds: 1, address: [127, 0, 0, 1].into(), complexity: 5, json: false };
+        let text = tell(&args, &[run(400.0)], &[run(500.0)]);
+        assert!(text.contains("about 2000 echo calls") && text.contains("80 % of it: the limit is the kernel"), "{text}");
+    }
+}
