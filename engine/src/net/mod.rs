@@ -8,8 +8,8 @@ mod socket;
 mod sys;
 
 pub use addresses::{AddressPolicy, AddressRule, Discovered, InterfaceAddress, local_addresses};
-pub use floor::BareEcho;
 pub(crate) use epoll::{Epoll, READY_PER_WAIT, Waker};
+pub use floor::BareEcho;
 pub(crate) use ports::Ports;
 pub(crate) use socket::MediaSocket;
 pub(crate) use sys::{pin_to_core, prefetch};

@@ -299,13 +299,14 @@ fn under_load(crowd: &mut Crowd, thread: &str, calls: usize, secs: u64) -> Resul
 
 fn peer(words: &Words) -> Result<RemoteParams, String> {
     Ok(RemoteParams {
-        credentials: Credentials { ufrag: words.ufrag.clone(), pwd: words.pwd.clone() },
+        credentials: Some(Credentials { ufrag: words.ufrag.clone(), pwd: words.pwd.clone() }),
         lite: true,
         candidates: vec![Candidate::host(words.address, u16::MAX)],
         fingerprints: vec![format!("sha-256 {}", words.fingerprint).parse().map_err(|e| format!("a caller's fingerprint: {e}"))?],
         role: SetupRole::Passive,
         media: MediaParams::default(),
         ssrc: None,
+        sdes: None,
     })
 }
 
@@ -385,6 +386,7 @@ fn speech() -> Vec<Vec<u8>> {
         application: Application::Voip,
         bitrate_bps: 24_000,
         complexity: 5,
+        cbr: false,
         fec: false,
         loss_percent: 0,
         playback_rate_hz_max: 16_000,
