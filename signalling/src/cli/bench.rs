@@ -322,6 +322,18 @@ fn core() -> Option<usize> {
 
 /// CPU time so far of the thread of this process with that name, from the scheduler's own account.
 fn thread_cpu(name: &str) -> Result<Duration, String> {
+    // A thread that was just started has not taken its name yet.
+    for _ in 0..100 {
+        if let Some(cpu) = named_thread_cpu(name)? {
+            return Ok(cpu);
+        }
+        #[allow(clippy::disallowed_methods, reason = "a bench waits for its threads")]
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(format!("no thread {name}: it has ended"))
+}
+
+fn named_thread_cpu(name: &str) -> Result<Option<Duration>, String> {
     let unreadable = |e: std::io::Error| format!("/proc does not tell the CPU time of threads: {e}");
     for task in std::fs::read_dir("/proc/self/task").map_err(unreadable)? {
         let path = task.map_err(unreadable)?.path();
@@ -329,10 +341,10 @@ fn thread_cpu(name: &str) -> Result<Duration, String> {
         if comm.trim_end() == name {
             let account = std::fs::read_to_string(path.join("schedstat")).map_err(unreadable)?;
             let ns = account.split(' ').next().and_then(|ns| ns.parse().ok());
-            return ns.map(Duration::from_nanos).ok_or_else(|| format!("cannot read {account:?}"));
+            return ns.map(|ns| Some(Duration::from_nanos(ns))).ok_or_else(|| format!("cannot read {account:?}"));
         }
     }
-    Err(format!("no thread {name}: it has ended"))
+    Ok(None)
 }
 
 /// Takes what the caller says, decoded, and says nothing.
