@@ -4,11 +4,11 @@
 //! Every call below is bounded and never waits for a shard.
 
 use crate::bridge::rtp::{AddressRange, NO_TARGET, RtcpPort, RtpLeg, RtpLegParams, is_target};
+use crate::call::DigitRefused;
 use crate::call::{
     Call, CallConfig, CallEvent, CallStats, Direction, FarCommand, LocalParams, MediaPort, RemoteParams, SetupRole, Watchdogs,
 };
 use crate::dtls::{Certificate, DtlsConfig, DtlsContext};
-use crate::dtmf::DigitRefused;
 use crate::error::{AdmitError, EndReason, SetupError};
 use crate::ice::{Candidate, IceConfig, SPACING_BEHIND_NAT, StartPacer, is_usable_remote};
 use crate::jitter::JitterConfig;

@@ -14,6 +14,7 @@ mod recorder;
 mod stats;
 mod watchdog;
 
+pub use crate::dtmf::DigitRefused;
 pub use call::{Call, CallConfig};
 pub use event::{CallEvent, Ended, Moment, Recorded};
 pub use far::{Direction, FarCommand, FarSide, FarSocket, FarStats};

@@ -141,7 +141,7 @@ impl World {
         let mut entropy = SeededRng::new(u64::from(flags));
         let candidates = vec![Candidate::host(local(4), 65_535), Candidate::host(local(6), 65_534)];
         let now = Time::from_nanos(1_000_000_000);
-        let call = Call::new(config(), role, candidates, Box::new(Host::new(media)), &mut entropy, now).expect("it has candidates");
+        let call = Call::new(&config(), role, candidates, Box::new(Host::new(media)), &mut entropy, now).expect("it has candidates");
         let peer = Peer {
             answers: true,
             shakes: true,
@@ -549,19 +549,20 @@ impl MediaPort for Host {
     }
 }
 
-fn config() -> &'static Arc<CallConfig> {
-    static CONFIG: OnceLock<Arc<CallConfig>> = OnceLock::new();
-    CONFIG.get_or_init(|| {
+/// One certificate for all, but a pacer of starts for each: their clocks all begin anew.
+fn config() -> Arc<CallConfig> {
+    static DTLS: OnceLock<DtlsContext> = OnceLock::new();
+    let dtls = DTLS.get_or_init(|| {
         let certificate = Certificate::generate(1_795_305_600).expect("a certificate");
-        let dtls = DtlsContext::new(DtlsConfig::default(), certificate).expect("a context");
-        Arc::new(CallConfig {
-            ice: IceConfig::default(),
-            dtls,
-            jitter: JitterConfig::default(),
-            complexity: 0,
-            ntp_origin: 1 << 63,
-            watchdogs: Watchdogs::default(),
-        })
+        DtlsContext::new(DtlsConfig::default(), certificate).expect("a context")
+    });
+    Arc::new(CallConfig {
+        ice: IceConfig::default(),
+        dtls: dtls.clone(),
+        jitter: JitterConfig::default(),
+        complexity: 0,
+        ntp_origin: 1 << 63,
+        watchdogs: Watchdogs::default(),
     })
 }
 

@@ -98,12 +98,21 @@ enum Phase {
 }
 
 impl JitterBuffer {
-    /// An empty buffer.
+    /// An empty buffer of Opus packets.
     pub fn new(config: JitterConfig) -> Self {
+        Self::of(config, true)
+    }
+
+    /// An empty buffer of packets that do not say of themselves whether somebody speaks in them, and carry no copies: G.711, L16.
+    pub fn of_samples(config: JitterConfig) -> Self {
+        Self::of(config, false)
+    }
+
+    fn of(config: JitterConfig, is_opus: bool) -> Self {
         let delay_max = span_ticks(config.delay_max).clamp(FRAME, 10 * RTP_CLOCK_HZ as i64);
         let delay_min = span_ticks(config.delay_min).clamp(0, delay_max);
         Self {
-            store: Store::new(),
+            store: Store::new(is_opus),
             estimator: Estimator::new(),
             stream: None,
             retired: None,

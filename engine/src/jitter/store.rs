@@ -56,11 +56,13 @@ pub(super) struct Store {
     arena: Box<[u8]>,
     /// Bytes of the arena in use, counting holes left by packets that were taken out.
     top: usize,
+    /// The payloads are Opus, so that their first bits mean something.
+    is_opus: bool,
 }
 
 impl Store {
-    pub(super) fn new() -> Self {
-        Self { slots: VecDeque::with_capacity(JITTER_SLOTS_MAX), arena: vec![0; ARENA_BYTES].into_boxed_slice(), top: 0 }
+    pub(super) fn new(is_opus: bool) -> Self {
+        Self { slots: VecDeque::with_capacity(JITTER_SLOTS_MAX), arena: vec![0; ARENA_BYTES].into_boxed_slice(), top: 0, is_opus }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -90,7 +92,7 @@ impl Store {
         }
         let Some(room) = self.arena.get_mut(self.top..self.top + payload.len()) else { return false };
         room.copy_from_slice(payload);
-        let (quiet, has_fec) = flags(payload);
+        let (quiet, has_fec) = if self.is_opus { flags(payload) } else { (false, false) };
         let slot = Slot { seq, ts, arrival, duration, quiet, has_fec, offset: self.top as u16, len: payload.len() as u16 };
         self.top += payload.len();
         // Packets come nearly in order, so the place is nearly always the end.
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn bytes_stay_with_their_packet() {
         let mut rng = SeededRng::new(7);
-        let mut store = Store::new();
+        let mut store = Store::new(true);
         let fill = |seq: i64, len: usize| (0..len).map(|i| (seq as usize * 31 + i) as u8).collect::<Vec<_>>();
         let mut lens = std::collections::BTreeMap::new();
         let mut refused = 0;

@@ -3,8 +3,8 @@
 //! Decides: the vocabulary. Refuses: waiting; a full mailbox is an admission error, and events that find no room stay with their call until there is.
 
 use super::far::FarSockets;
+use crate::call::DigitRefused;
 use crate::call::{Call, CallEvent, CallStats, FarCommand, MediaPort, RemoteParams};
-use crate::dtmf::DigitRefused;
 use crate::engine::CallId;
 use crate::error::EndReason;
 use crate::net::{MediaSocket, Waker};

@@ -9,9 +9,14 @@ struct Table;
 impl SecretSource for Table {
     fn env(&self, name: &str) -> Option<String> {
         match name {
-            "SET" | "WHATSAPP_TOKEN" | "WHATSAPP_VERIFY_TOKEN" | "WHATSAPP_APP_SECRET" | "TIPRING_DIRECT_TOKEN" => {
-                Some(format!("value-of-{name}"))
-            }
+            "SET"
+            | "WHATSAPP_TOKEN"
+            | "WHATSAPP_VERIFY_TOKEN"
+            | "WHATSAPP_APP_SECRET"
+            | "TIPRING_DIRECT_TOKEN"
+            | "BOT_KEY"
+            | "HOOK_SECRET"
+            | "CDR_SALT" => Some(format!("value-of-{name}")),
             "EMPTY" => Some(String::new()),
             _ => None,
         }
@@ -228,6 +233,19 @@ fn the_complete_example_of_the_documentation_is_read() {
         "record",
         "token",
         "sessions_max",
+        "listeners_max",
+        "name",
+        "scopes",
+        "url",
+        "secret",
+        "types",
+        "answer",
+        "file",
+        "salt",
+        "keying",
+        "stun_servers",
+        "candidate_allow",
+        "candidate_deny",
         "directory",
         "ogg",
         "format",

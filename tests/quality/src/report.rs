@@ -12,13 +12,18 @@ pub const PLAYERS: [&str; 3] = ["tipring", "neteq", "fixed"];
 /// One line of the table: the row's name and what each player made of it.
 pub type Line = (String, [Option<Measure>; 3]);
 
+/// One figure of a measure; none where it was not taken.
+type Figure = fn(&Measure) -> Option<f64>;
+/// A panel of the picture: its title and its figure.
+type Panel = (&'static str, fn(&Measure) -> f64);
+
 /// Markdown.
 pub fn table(lines: &[Line]) -> String {
     let mut out = String::new();
     let has_pesq = lines.iter().any(|(_, m)| m.iter().flatten().any(|m| m.pesq.is_some()));
     out.push_str("| path | concealed % | gaps in speech % | late % | delay ms | adapted % | distance dB | E-model MOS |");
     out.push_str(if has_pesq { " PESQ |\n|---|---|---|---|---|---|---|---|---|\n" } else { "\n|---|---|---|---|---|---|---|---|\n" });
-    let mut write = |name: &str, of: &dyn Fn(fn(&Measure) -> Option<f64>, usize) -> String| {
+    let mut write = |name: &str, of: &dyn Fn(Figure, usize) -> String| {
         let _ = write!(out, "| {name} | {} | {} ", of(|m| Some(m.concealed_percent), 2), of(|m| Some(m.gaps_percent), 2));
         let _ = write!(
             out,
@@ -80,8 +85,7 @@ pub fn picture(lines: &[Line]) -> String {
             x + 18.0
         );
     }
-    let panels: [(&str, fn(&Measure) -> f64); 2] =
-        [("concealed, % of the media", |m| m.concealed_percent), ("added delay, mean, ms", |m| m.delay_ms)];
+    let panels: [Panel; 2] = [("concealed, % of the media", |m| m.concealed_percent), ("added delay, mean, ms", |m| m.delay_ms)];
     for (p, (title, field)) in panels.iter().enumerate() {
         let x0 = left + p as f64 * (panel + gap);
         let most = lines.iter().flat_map(|(_, m)| m.iter().flatten()).map(field).fold(1.0, f64::max);

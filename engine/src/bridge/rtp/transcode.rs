@@ -35,7 +35,7 @@ impl Transcoder {
         Some(Self {
             codec,
             rate,
-            jitter: JitterBuffer::new(JitterConfig::default()),
+            jitter: JitterBuffer::of_samples(JitterConfig::default()),
             plc: Plc::new(rate),
             pcm: Vec::with_capacity(2 * PACKET_SAMPLES_MAX),
         })

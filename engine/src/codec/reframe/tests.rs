@@ -1,3 +1,5 @@
+//! Packets of every shape become frames of 20 ms, and nothing is lost or invented.
+
 use super::*;
 use crate::rng::{Entropy, SeededRng};
 use crate::wire::golden;

@@ -1,3 +1,5 @@
+//! What is told of calls: in order, once, bounded.
+
 use super::*;
 use crate::session::{Ending, Personal};
 use crate::verdict::Verdict;
