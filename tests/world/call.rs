@@ -61,21 +61,22 @@ fn at(address: &str) -> SocketAddr {
     address.parse().expect("an address of ours")
 }
 
-/// What all calls of an engine share: one certificate for the process, as in production.
+/// What all calls of an engine share: one certificate for the process, as in production. The turns of checks are each world's own: worlds live in
+/// different times, and what one took would hold up the next.
 fn engine_config() -> Arc<CallConfig> {
-    static CONFIG: OnceLock<Arc<CallConfig>> = OnceLock::new();
+    static DTLS: OnceLock<DtlsContext> = OnceLock::new();
     let make = || {
         let certificate = Certificate::generate((UNIX_MS / 1_000) as i64).expect("a certificate");
-        Arc::new(CallConfig {
-            ice: IceConfig::default(),
-            dtls: DtlsContext::new(DtlsConfig::default(), certificate).expect("a TLS context"),
-            jitter: JitterConfig::default(),
-            complexity: 5,
-            watchdogs: Watchdogs::default(),
-            ntp_origin: (UNIX_MS / 1_000 + 2_208_988_800) << 32,
-        })
+        DtlsContext::new(DtlsConfig::default(), certificate).expect("a TLS context")
     };
-    CONFIG.get_or_init(make).clone()
+    Arc::new(CallConfig {
+        ice: IceConfig::default(),
+        dtls: DTLS.get_or_init(make).clone(),
+        jitter: JitterConfig::default(),
+        complexity: 5,
+        watchdogs: Watchdogs::default(),
+        ntp_origin: (UNIX_MS / 1_000 + 2_208_988_800) << 32,
+    })
 }
 
 /// What is on the agenda.
