@@ -7,6 +7,7 @@ use tipring_engine::engine::{CallId, Engine, EngineConfig};
 use tipring_engine::error::{AdmitError, EndReason};
 use tipring_engine::time::Span;
 use tipring_signalling::sdp;
+use tipring_tests::process::bound;
 use tipring_tests::str0m_peer::Str0mPeer;
 
 fn config(ports: std::ops::RangeInclusive<u16>) -> EngineConfig {
@@ -49,27 +50,13 @@ fn a_full_engine_refuses_and_takes_calls_again_when_one_has_ended() {
     assert_eq!(engine.calls(), 0);
 }
 
-/// UDP sockets of this process on `ports`, from the kernel's tables: other processes may use the same ports on other addresses.
-fn bound(ports: std::ops::RangeInclusive<u16>) -> usize {
-    let links = std::fs::read_dir("/proc/self/fd").expect("our descriptors").flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
-    let ours: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
-    let table = std::fs::read_to_string("/proc/self/net/udp").expect("the kernel's table");
-    let is_ours = |line: &str| {
-        let mut words = line.split_whitespace();
-        let port = words.nth(1).and_then(|address| u16::from_str_radix(address.split_once(':')?.1, 16).ok());
-        let inode = words.nth(7).map(|inode| format!("socket:[{inode}]"));
-        port.is_some_and(|port| ports.contains(&port)) && inode.is_some_and(|inode| ours.contains(&inode))
-    };
-    table.lines().skip(1).filter(|line| is_ours(line)).count()
-}
-
 /// Scenario 25, the end of it.
 #[test]
 fn a_drained_engine_leaves_no_socket_behind() {
     let ports = 42_700..=42_799;
     let engine = Engine::start(config(ports.clone())).expect("an engine");
     let calls: Vec<_> = (0..60).map(|_| open(&engine).expect("room")).collect();
-    assert_eq!(bound(ports.clone()), 60);
+    assert_eq!(bound(&ports).len(), 60);
     engine.drain();
     for call in &calls {
         engine.close(*call, EndReason::HangUp).expect("posted");
@@ -82,7 +69,7 @@ fn a_drained_engine_leaves_no_socket_behind() {
     assert_eq!(over, calls.iter().map(|call| (*call, EndReason::HangUp)).collect::<Vec<_>>(), "one event for each call");
     assert_eq!(engine.calls(), 0);
     drop(engine);
-    assert_eq!(bound(ports), 0);
+    assert_eq!(bound(&ports), [0u16; 0]);
 }
 
 #[test]

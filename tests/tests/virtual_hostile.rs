@@ -83,7 +83,8 @@ fn hostile_descriptions_by_webhook_cost_one_refusal_each() {
             faults: Vec::new(),
         };
         let delivery = writer.connect(case["sdp"].as_str().unwrap_or_default(), now);
-        signature::verify(&delivery.body, delivery.signature.as_deref(), &[account.app_secret.clone()]).expect("signed by Meta");
+        signature::verify(&delivery.body, delivery.signature.as_deref(), std::slice::from_ref(&account.app_secret))
+            .expect("signed by Meta");
         let (mut of_this, mut ended) = (0, 0);
         for _ in 0..3 {
             for event in envelope::parse(&delivery.body).expect("an envelope") {

@@ -1,18 +1,21 @@
 //! What the world does to a call, one scenario a test (protocols.md chapter 12), each a whole call in virtual time under the world's checkers.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tipring_engine::call::Moment;
 use tipring_engine::error::DropReason;
+use tipring_engine::jitter::JitterStats;
 use tipring_engine::limits::FRAME_MS;
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::time::{Span, Time};
+use tipring_engine::wire::demux::{PacketKind, classify};
 use tipring_meta_sim::call::CallKind;
+use tipring_meta_sim::correlate::correlate;
 use tipring_meta_sim::faults::{Fault, Outcome as Expected};
 use tipring_meta_sim::oracle::Limits;
-use tipring_meta_sim::timeline::What;
+use tipring_meta_sim::timeline::{Direction, What};
 use tipring_meta_sim::user::{Speech, Typing};
-use tipring_tests::world::{LinkConfig, Noise, Outcome, Plan, World, caller, seeds, swarm};
+use tipring_tests::world::{LinkConfig, Noise, Outcome, Plan, World, caller, greeting, seeds, swarm};
 
 fn ends_well(outcome: &Outcome) {
     assert_eq!((outcome.reason(), outcome.verdict.as_deref(), outcome.answered), ("HANG_UP", Some("HANG_UP"), true));
@@ -219,7 +222,7 @@ fn every_second_consent_lost_is_nothing() {
     assert!(failures.iter().all(|verdict| verdict.rule == "RFC7675-5.1"), "{failures:?}");
 }
 
-/// Scenario 23.
+/// Scenario 23, the user's half: `11#5` typed, every marker lost on top of what the link loses and doubles.
 //= rfc4733#section-2.5.2.2 type=test
 //= meta#R-20 type=test
 #[test]
@@ -233,6 +236,146 @@ fn digits_survive_loss_duplicates_and_the_loss_of_all_their_first_packets() {
         ends_well(&outcome);
         assert_eq!(outcome.digits, "11#5");
     });
+}
+
+/// An RTP packet that Meta received of ours, or sent: sequence number, timestamp, payload type, marker, telephone-event.
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    seq: u16,
+    timestamp: u32,
+    payload_type: u8,
+    marker: bool,
+    event: Option<(u8, bool, u16)>,
+}
+
+/// The RTP of one direction in the order in which Meta saw it; one SSRC.
+fn packets(outcome: &Outcome, of: Direction) -> Vec<Packet> {
+    let mut ssrcs = HashSet::new();
+    let rtp = outcome.timeline.iter().filter(|entry| entry.direction == of).filter_map(|entry| match entry.what {
+        What::Rtp { ssrc, seq, timestamp, payload_type, marker, event, .. } => {
+            ssrcs.insert(ssrc);
+            Some(Packet { seq, timestamp, payload_type, marker, event: event.map(|e| (e.code, e.end, e.duration)) })
+        }
+        _ => None,
+    });
+    let rtp = rtp.collect();
+    assert_eq!(ssrcs.len(), 1, "one SSRC");
+    rtp
+}
+
+/// Scenario 17: six packets before their sequence numbers wrap, both ways, on a network that loses and reorders right there: nothing is missing
+/// but what was lost, and what was heard is what is heard without a wrap.
+//= rfc3711#section-3.3.1 type=test
+#[test]
+fn sequence_numbers_of_both_wrap_amid_loss_and_reordering() {
+    swarm("virtual_scenarios::sequence_numbers_of_both_wrap_amid_loss_and_reordering", seeds(0..15), |seed| {
+        let [wrapped, plain] = [65_530, 1_000].map(|first| {
+            let jitter = reordered_and_lossy(seed, first);
+            // Delays are counted in ticks of the user's timestamps, whose phase differs.
+            (jitter.played, jitter.fec, jitter.concealed, jitter.late, jitter.duplicate, jitter.stray)
+        });
+        assert_eq!(wrapped, plain);
+    });
+}
+
+/// Sequence number of the first packet of a direction, and how far behind it the lost ones are.
+type Lost = (Option<u16>, Vec<u16>);
+
+/// A call of six seconds, of which a tenth of the first hundred packets of each direction is lost. Our stream begins at `first`; the user's too when it is near the wrap.
+fn reordered_and_lossy(seed: u64, first: u16) -> JitterStats {
+    let link = LinkConfig { jitter: Span::from_millis(45), ..LinkConfig::default() };
+    let mut plan = Plan::clean(seed).short(Span::from_secs(6)).on(&link);
+    if first > u16::MAX - 100 {
+        plan = plan.with(Fault::SeqWrap);
+    }
+    plan.stream_starts_at = Some((first, 0x1234_5678));
+    // By direction. The first is never lost: a receiver that
+    // joins after the wrap cannot know of it (RFC 3711 section 3.3.1).
+    let lost: Arc<Mutex<[Lost; 2]>> = Arc::default();
+    let (noted, mut dice) = (lost.clone(), SeededRng::new(seed ^ 0x17));
+    plan.lose = Some(Box::new(move |hop| {
+        if classify(hop.bytes) != PacketKind::Rtp {
+            return false;
+        }
+        let seq = u16::from_be_bytes([hop.bytes[2], hop.bytes[3]]);
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, lost) = &mut noted[usize::from(hop.to_meta)];
+        let nth = seq.wrapping_sub(*first.get_or_insert(seq));
+        let is_lost = (1..100).contains(&nth) && dice.below(10) == 0;
+        if is_lost {
+            lost.push(nth);
+        }
+        is_lost
+    }));
+    let outcome = World::run(plan);
+    ends_well(&outcome);
+    let [(_, lost_to_us), (begun, lost_to_meta)] = lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(begun == Some(first) && !lost_to_us.is_empty() && !lost_to_meta.is_empty());
+    let refused = outcome.timeline.iter().find(|entry| matches!(entry.what, What::MediaRefused { .. }));
+    assert!(refused.is_none(), "{refused:?}");
+    // How far behind the first, in the order of arrival.
+    let ours: Vec<u16> = packets(&outcome, Direction::FromBusiness).iter().map(|packet| packet.seq.wrapping_sub(first)).collect();
+    assert!(ours.windows(2).any(|pair| pair[1] < pair[0]), "reordered");
+    let arrived: HashSet<u16> = ours.iter().copied().collect();
+    assert_eq!(arrived.len(), ours.len(), "none twice");
+    // The last few may still be under way when the call is over.
+    let missing: Vec<u16> = (0..ours.iter().max().expect("media") - 5).filter(|n| !arrived.contains(n)).collect();
+    assert_eq!(missing, lost_to_meta, "only what was lost is missing at Meta");
+    let stats = &outcome.ended.as_ref().expect("a media call").stats;
+    assert_eq!(stats.drops.of(DropReason::Auth) + stats.drops.of(DropReason::Replay), 0, "{:?}", stats.drops);
+    let due = packets(&outcome, Direction::FromMeta).len() as u64 - lost_to_us.len() as u64;
+    assert!(stats.rtp_in <= due && stats.rtp_in + 5 >= due, "{} of {due} came in", stats.rtp_in);
+    assert_eq!(stats.jitter.resyncs, 0, "{:?}", stats.jitter);
+    stats.jitter
+}
+
+/// Scenario 18: the timestamps of both directions wrap within the first frame; every word arrives.
+#[test]
+fn timestamps_of_both_wrap_and_nobody_hears_it() {
+    const FIRST: u32 = 0xffff_ff00;
+    let mut plan = Plan::clean(18).with(Fault::SeqWrap);
+    plan.stream_starts_at = Some((7_000, FIRST));
+    let outcome = World::run(plan);
+    ends_well(&outcome);
+    assert_eq!(outcome.failures(Limits::default(), Some(greeting())), []);
+    for (k, packet) in packets(&outcome, Direction::FromBusiness).iter().enumerate() {
+        assert_eq!((packet.seq, packet.timestamp), (7_000 + k as u16, FIRST.wrapping_add(960 * k as u32)), "packet {k}");
+    }
+    assert_eq!(packets(&outcome, Direction::FromMeta)[0].timestamp, FIRST);
+    let found = correlate(&caller(), &outcome.heard, 16_000).expect("speech");
+    assert!(found.peak > 0.9 && found.lost_ms == 0, "{found:?}");
+    let jitter = outcome.ended.expect("a media call").stats.jitter;
+    assert_eq!((jitter.resyncs, jitter.concealed, jitter.fec, jitter.stray), (0, 0, 0, 0), "{jitter:?}");
+}
+
+/// Scenario 23, our half: `5` for 100 ms while the greeting is said.
+//= rfc4733#section-2.5.1:call type=test
+//= meta#R-19 type=test
+//= meta#R-20 type=test
+#[test]
+fn a_digit_of_ours_takes_the_place_of_its_frames_in_the_running_stream() {
+    let mut plan = short(23);
+    plan.sends_digits = Some((Span::from_millis(1_010), "5"));
+    let outcome = World::run(plan);
+    passes_the_oracle(&outcome);
+    let all = packets(&outcome, Direction::FromBusiness);
+    let start = all.iter().position(|packet| packet.event.is_some()).expect("a digit");
+    assert!(start > 40, "the stream is running");
+    let first = all[0];
+    for (k, packet) in all.iter().enumerate() {
+        assert_eq!(packet.seq, first.seq.wrapping_add(k as u16), "sequence numbers grow by one");
+        let line = first.timestamp.wrapping_add(960 * k as u32);
+        let (timestamp, payload_type) = if packet.event.is_some() { (all[start].timestamp, 126) } else { (line, 111) };
+        assert_eq!((packet.timestamp, packet.payload_type), (timestamp, payload_type), "packet {k}, the digit began at {start}");
+    }
+    assert_eq!(all[start].timestamp, first.timestamp.wrapping_add(960 * start as u32), "it begins where its first frame stood");
+    let digit: Vec<_> = all.iter().filter_map(|packet| packet.event.map(|event| (packet.marker, event))).collect();
+    let expected = [160, 320, 480, 640, 800, 800, 800].into_iter().enumerate().map(|(k, duration)| (k == 0, (5, k >= 4, duration)));
+    assert_eq!(digit, expected.collect::<Vec<_>>(), "marker once, E three times");
+    assert!(all[start..start + 7].iter().all(|packet| packet.event.is_some()), "one after the other");
+    assert!(all.len() > start + 100, "and the stream runs on");
+    let stats = outcome.ended.expect("a media call").stats;
+    assert_eq!((stats.digits_out, stats.events_out), (1, 7));
 }
 
 //= rfc8445#section-6.1.1 type=test

@@ -111,6 +111,7 @@ enum Thing {
         accepts: bool,
     },
     HangUp(CallKey),
+    SendDigits(&'static str),
     /// Our shard's thread stops for so long.
     Stall(Span),
     /// What was said to the shard while it stood still.
@@ -420,6 +421,11 @@ impl World {
                 self.inbox.push_back(Input::GraphReply { request, outcome });
             }
             Thing::HangUp(call) => self.inbox.push_back(Input::Command { call, command: Command::Terminate }),
+            Thing::SendDigits(symbols) => {
+                if let Some(tenant) = &mut self.tenant {
+                    tenant.call.send_digits(symbols, Some(100), now).expect("keys of a telephone, and a peer that agreed to them");
+                }
+            }
             Thing::Noise => self.make_noise(),
         }
     }
@@ -530,6 +536,9 @@ impl World {
                     if let Some(after) = self.plan.hang_up_after {
                         self.agenda.schedule(self.now + after, Thing::HangUp(call));
                     }
+                    if let Some((after, symbols)) = self.plan.sends_digits {
+                        self.agenda.schedule(self.now + after, Thing::SendDigits(symbols));
+                    }
                 }
                 Notice::Ended(ending) => {
                     assert!(self.outcome.verdict.is_none(), "Ended is told once");
@@ -562,6 +571,9 @@ impl World {
         let candidates = vec![Candidate::host(at(OUR_V4), u16::MAX), Candidate::host(at(OUR_V6), u16::MAX - 1)];
         let call = Call::new(&self.config, role, candidates, ends, &mut self.entropy, self.now);
         let mut call = call.expect("it has candidates");
+        if let Some((seq, timestamp)) = self.plan.stream_starts_at {
+            call.start_stream_at(seq, timestamp);
+        }
         let local = call.local_params().clone();
         let refused = remote.and_then(|remote| call.set_remote_params(*remote, self.now).err());
         if let Some(error) = refused {

@@ -77,6 +77,10 @@ pub struct Plan {
     pub listens: bool,
     /// Our application hangs up this long after the pick-up.
     pub hang_up_after: Option<Span>,
+    /// Our application sends these digits, 100 ms each, so long after the pick-up.
+    pub sends_digits: Option<(Span, &'static str)>,
+    /// Sequence number and timestamp that our stream begins at; none: as its entropy says.
+    pub stream_starts_at: Option<(u16, u32)>,
     /// Losses chosen one by one, on top of the links'.
     pub lose: Option<Lose>,
     /// The first reply of Graph to this action never arrives.
@@ -120,6 +124,8 @@ impl Plan {
             greeting: greeting(),
             listens: true,
             hang_up_after: None,
+            sends_digits: None,
+            stream_starts_at: None,
             lose: None,
             lose_reply_to: None,
             nat: None,

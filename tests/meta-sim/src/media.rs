@@ -8,6 +8,7 @@
 
 use crate::faults::Fault;
 use crate::sdp::CNAME;
+use crate::timeline::EventBlock;
 use crate::user::{UserScript, Voice};
 use crate::wire::{Rtcp, Rtp, opus_ticks, sender_report};
 use std::collections::{HashSet, VecDeque};
@@ -248,8 +249,8 @@ impl Media {
         .is_ok()
     }
 
-    /// Takes a protected RTP packet of the business. Returns its header and the duration of its Opus payload.
-    pub fn handle_rtp(&mut self, bytes: &[u8]) -> Result<(Rtp, Option<u32>), &'static str> {
+    /// Takes a protected RTP packet of the business. Returns its header and the duration of its Opus payload, or its telephone-event.
+    pub fn handle_rtp(&mut self, bytes: &[u8]) -> Result<(Rtp, Option<u32>, Option<EventBlock>), &'static str> {
         let mut buffer = bytes.to_vec();
         let len = self.receiver.unprotect_rtp(&mut buffer).map_err(|reason| reason.label())?;
         let plain = &buffer[..len];
@@ -262,7 +263,13 @@ impl Media {
                 Mouth::Numbered { tag, number, seen, echoed } => echoed.take(payload, *tag, *number, seen),
             }
         }
-        Ok((rtp, ticks))
+        let event = match payload {
+            &[code, flags, high, low] if rtp.payload_type == self.params.dtmf_pt => {
+                Some(EventBlock { code, end: flags & 0x80 != 0, duration: u16::from_be_bytes([high, low]) })
+            }
+            _ => None,
+        };
+        Ok((rtp, ticks, event))
     }
 
     /// Takes a protected RTCP compound of the business.

@@ -8,7 +8,7 @@ use crate::faults::Fault;
 use crate::media::{Echoed, Media, Sent, StreamParams};
 use crate::recut;
 use crate::sdp::{self, MetaSdp, PeerSdp};
-use crate::timeline::{Direction, Leg, Path, Timeline, What};
+use crate::timeline::{Direction, EventBlock, Leg, Path, Timeline, What};
 use crate::tls::{Identity, Tls, TlsEvent, TlsRole};
 use crate::user::UserScript;
 use crate::wire::{self, DtlsRecord, Kind, Stun, StunWriter};
@@ -472,14 +472,14 @@ impl Relay {
             return;
         }
         match media.handle_rtp(bytes) {
-            Ok((rtp, ticks)) => {
+            Ok((rtp, ticks, event)) => {
                 if self.config.sdes && self.selected.is_none() {
                     // The maiden packet: an SDES relay sends to where the first authentic packet came from (RFC 4961).
                     self.selected = Some(path);
                     let profile = Profile::Aes128CmSha1_80.name();
                     timeline.push(now, Leg::Dtls, Direction::FromMeta, What::DtlsConnected { profile });
                 }
-                timeline.push(now, leg, Direction::FromBusiness, rtp_entry(path, &rtp, ticks));
+                timeline.push(now, leg, Direction::FromBusiness, rtp_entry(path, &rtp, ticks, event));
                 self.last_media = Some(now);
                 if self.stages.first_rtp.is_none() {
                     self.stages.first_rtp = Some(now);
@@ -504,7 +504,7 @@ impl Relay {
         if let (Some(path), Some(media)) = (self.selected, self.media.as_mut()) {
             for sent in media.handle_timeout(now) {
                 match sent {
-                    Sent::Rtp(rtp) => timeline.push(now, Leg::Rtp, Direction::FromMeta, rtp_entry(path, &rtp, None)),
+                    Sent::Rtp(rtp) => timeline.push(now, Leg::Rtp, Direction::FromMeta, rtp_entry(path, &rtp, None, None)),
                     Sent::Rtcp => {
                         let what = What::Rtcp { ssrc: self.ssrc, starts_with_report: true, cname: None, bye: false };
                         timeline.push(now, Leg::Rtcp, Direction::FromMeta, what);
@@ -617,7 +617,7 @@ fn profile_number(profile: Option<Profile>) -> u16 {
     }
 }
 
-fn rtp_entry(path: Path, rtp: &wire::Rtp, ticks: Option<u32>) -> What {
+fn rtp_entry(path: Path, rtp: &wire::Rtp, ticks: Option<u32>, event: Option<EventBlock>) -> What {
     What::Rtp {
         path,
         ssrc: rtp.ssrc,
@@ -627,6 +627,7 @@ fn rtp_entry(path: Path, rtp: &wire::Rtp, ticks: Option<u32>) -> What {
         marker: rtp.marker,
         has_extras: rtp.has_extension || rtp.csrc_count > 0 || rtp.has_padding,
         ticks,
+        event,
     }
 }
 

@@ -128,6 +128,7 @@ struct Inner {
     expected: Mutex<VecDeque<Expected>>,
     permissions: Mutex<Permissions>,
     count: AtomicU64,
+    loss_per_mille: AtomicU64,
 }
 
 struct Asked {
@@ -176,6 +177,7 @@ impl Sim {
             expected: Mutex::default(),
             permissions: Mutex::default(),
             count: AtomicU64::new(0),
+            loss_per_mille: AtomicU64::new(0),
         });
         let server = tokio::spawn(serve_graph(listener, inner.clone()));
         Ok(Self { inner, graph, server })
@@ -189,6 +191,11 @@ impl Sim {
     /// Sends webhooks there from now on; for a business that is told our Graph URL before it has one of its own.
     pub fn set_webhook_url(&self, url: impl Into<String>) {
         *lock(&self.inner.webhook_url) = url.into();
+    }
+
+    /// From now on the network loses so many datagrams of a thousand, in each direction of every call.
+    pub fn set_loss(&self, per_mille: u64) {
+        self.inner.loss_per_mille.store(per_mille, Ordering::Relaxed);
     }
 
     /// The time on the clock of every report's timeline.
@@ -287,11 +294,15 @@ async fn run(inner: Arc<Inner>, mut call: MetaCall, sockets: Sockets, mut asked:
     let (answers, mut answered) = mpsc::channel::<(Delivery, u16, Span)>(ASKED_MAX);
     let cut_off = started + Span::from_nanos(inner.config.call_max.as_nanos() as u64);
     let (mut buffer4, mut buffer6) = ([0; 2_048], [0; 2_048]);
+    let mut dice = SeededRng::new(inner.config.seed ^ started.as_nanos());
+    let mut is_lost = || dice.below(1_000) < inner.loss_per_mille.load(Ordering::Relaxed);
     loop {
         let now = inner.clock.now();
         call.handle_timeout(now);
         while let Some(transmit) = call.poll_transmit(now) {
-            sockets.send(transmit.local, transmit.remote, &transmit.bytes);
+            if !is_lost() {
+                sockets.send(transmit.local, transmit.remote, &transmit.bytes);
+            }
         }
         while let Some(delivery) = call.poll_webhook(now) {
             tokio::spawn(post(inner.clone(), delivery, answers.clone()));
@@ -302,12 +313,16 @@ async fn run(inner: Arc<Inner>, mut call: MetaCall, sockets: Sockets, mut asked:
         let wake = call.poll_timeout(now).unwrap_or(Time::MAX).min(now + Span::from_millis(500));
         tokio::select! {
             received = receive(sockets.v4.as_ref(), &mut buffer4) => {
-                if let (Ok((len, remote)), Some(local)) = (received, sockets.v4_address) {
+                if let (Ok((len, remote)), Some(local)) = (received, sockets.v4_address)
+                    && !is_lost()
+                {
                     call.handle_datagram(local, remote, &buffer4[..len], inner.clock.now());
                 }
             }
             received = receive(sockets.v6.as_ref(), &mut buffer6) => {
-                if let (Ok((len, remote)), Some(local)) = (received, sockets.v6_address) {
+                if let (Ok((len, remote)), Some(local)) = (received, sockets.v6_address)
+                    && !is_lost()
+                {
                     call.handle_datagram(local, remote, &buffer6[..len], inner.clock.now());
                 }
             }

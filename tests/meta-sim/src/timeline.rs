@@ -55,6 +55,17 @@ pub struct Path {
     pub remote: SocketAddr,
 }
 
+/// A telephone-event block (RFC 4733 section 2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventBlock {
+    /// Event code.
+    pub code: u8,
+    /// The E bit.
+    pub end: bool,
+    /// In 8 kHz steps.
+    pub duration: u16,
+}
+
 /// What was observed.
 #[derive(Clone, PartialEq, Debug)]
 pub enum What {
@@ -133,6 +144,8 @@ pub enum What {
         has_extras: bool,
         /// Duration of an Opus payload in 48 kHz ticks; none for events and for what is not Opus.
         ticks: Option<u32>,
+        /// The telephone-event of the business in it.
+        event: Option<EventBlock>,
     },
     /// A protected packet that did not authenticate, or came before keys.
     MediaRefused {
