@@ -88,7 +88,7 @@ fn rtp_bleed_and_inject() {
 fn spoofed_selected_address() {
     let mut attack = |seen: &Seen| {
         let mut out = Vec::new();
-        if let Some(last) = seen.last_rtp.as_ref().filter(|_| seen.ms % 3 == 0) {
+        if let Some(last) = seen.last_rtp.as_ref().filter(|_| seen.ms.is_multiple_of(3)) {
             let mut forged = last.clone();
             // Ahead of the stream, so that the replay list cannot know it.
             let seq = u16::from_be_bytes([forged[2], forged[3]]).wrapping_add(1 + (seen.ms % 200) as u16);
@@ -96,7 +96,7 @@ fn spoofed_selected_address() {
             *forged.last_mut().expect("a tag") ^= 0x40;
             out.push((from_relay(), forged));
         }
-        if let Some(check) = seen.last_check.as_ref().filter(|_| seen.ms % 5 == 0) {
+        if let Some(check) = seen.last_check.as_ref().filter(|_| seen.ms.is_multiple_of(5)) {
             // The very transaction in flight, answered without its key: role conflict, and success with an address of the attacker's choice.
             for class in [0x0111u16, 0x0101] {
                 let mut answer = class.to_be_bytes().to_vec();

@@ -53,21 +53,35 @@ fn a_pair_is_nominated_within_a_round_trip_and_60_ms_and_keys_come_two_round_tri
     show("handshake, round trips of 4 to 200 ms", handshakes);
 }
 
-#[test]
-fn media_is_ready_soon_at_ten_percent_loss_for_99_calls_of_a_hundred() {
-    let name = "virtual_swarm::media_is_ready_soon_at_ten_percent_loss_for_99_calls_of_a_hundred";
+/// From the moment the relay can answer to keys, at 10 % loss and round trips of 10 to 140 ms: p99.
+fn ready(name: &str, what: &str, dtls_timer: Option<Span>) -> Span {
     let times = swarm(name, seeds(0..1_000), |seed| {
         let mut rng = SeededRng::new(seed ^ 0x105);
         let delay = Span::from_millis(5 + rng.below(56));
         let link = LinkConfig { delay, jitter: Span::from_millis(rng.below(11)), loss: 1_000, ..LinkConfig::default() };
-        let [able, _, _, keys] = stages(&World::run(brief(seed, &link)), delay);
+        let [able, _, _, keys] = stages(&World::run(Plan { dtls_timer, ..brief(seed, &link) }), delay);
         (keys.since(able), seed)
     });
     if let Some((slowest, seed)) = times.iter().max() {
         println!("slowest: {} ms (seed {seed})", slowest.as_millis());
     }
-    let [_, _, p99, _] = show("media ready at 10 % loss, round trips of 10 to 140 ms", times.into_iter().map(|(span, _)| span).collect());
-    // Not the 1.5 s it shall be (docs/SIMULATION.md, "What falls short"): this holds what there is.
+    let [_, _, p99, _] = show(what, times.into_iter().map(|(span, _)| span).collect());
+    p99
+}
+
+/// The relay repeats as libwebrtc does: after 50 ms, doubling.
+#[test]
+fn media_is_ready_within_1500_ms_at_ten_percent_loss_for_99_calls_of_a_hundred() {
+    let name = "virtual_swarm::media_is_ready_within_1500_ms_at_ten_percent_loss_for_99_calls_of_a_hundred";
+    let p99 = ready(name, "media ready at 10 % loss, a relay with the timer of libwebrtc", Some(Span::from_millis(50)));
+    assert!(p99 < Span::from_millis(1_500), "{} ms", p99.as_millis());
+}
+
+/// Nothing that a client may send makes AWS-LC repeat a flight before its own timer: one second, then two, then four.
+#[test]
+fn a_relay_with_a_timer_of_a_second_costs_seconds_that_are_its_own() {
+    let name = "virtual_swarm::a_relay_with_a_timer_of_a_second_costs_seconds_that_are_its_own";
+    let p99 = ready(name, "media ready at 10 % loss, a relay with a timer of one second", None);
     assert!(p99 < Span::from_millis(3_500), "{} ms", p99.as_millis());
 }
 

@@ -333,6 +333,7 @@ impl World {
         let mut relay = RelayConfig::new(Some(at(RELAY_V4)), Some(at(RELAY_V6)), self.plan.seed, UNIX_MS, script);
         relay.faults.clone_from(&self.plan.faults);
         relay.sdes = self.plan.sdes;
+        relay.dtls_timer = self.plan.dtls_timer;
         MetaConfig { id: format!("wacid.World{}", self.plan.seed), account: Account::default(), relay }
     }
 

@@ -105,6 +105,8 @@ pub struct Plan {
     pub planted: Option<Span>,
     /// The number is set to SDES at Meta and at ours: keys in the SDP, no ICE, no DTLS.
     pub sdes: bool,
+    /// How soon the relay repeats an unanswered flight of its handshake; none: after the one second of its library.
+    pub dtls_timer: Option<Span>,
 }
 
 impl Plan {
@@ -138,6 +140,7 @@ impl Plan {
             live_by: None,
             planted: None,
             sdes: false,
+            dtls_timer: None,
         }
     }
 

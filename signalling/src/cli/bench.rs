@@ -222,6 +222,7 @@ fn measure_calls(mode: Mode, address: IpAddr, calls: usize, secs: u64, complexit
     let config = EngineConfig {
         addresses: vec![address],
         allow_loopback: address.is_loopback(),
+        rtp_targets: address.to_string().parse().into_iter().collect(),
         ports: 20_000..=32_000,
         cores: core().into_iter().collect(),
         calls_max_per_shard: calls,

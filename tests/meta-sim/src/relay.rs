@@ -41,13 +41,15 @@ pub struct RelayConfig {
     pub answer_setup: &'static str,
     /// The number is set to SDES: keys in the SDP, no ICE, no DTLS, IPv4 only.
     pub sdes: bool,
+    /// How soon an unanswered flight of its handshake is repeated; doubles. None: the library's one second. Stacks of the WebRTC family wait 50 ms.
+    pub dtls_timer: Option<Span>,
 }
 
 impl RelayConfig {
     /// A well-behaved relay.
     pub fn new(v4: Option<SocketAddr>, v6: Option<SocketAddr>, seed: u64, unix_ms: u64, script: UserScript) -> Self {
         let profiles = vec![Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80];
-        Self { v4, v6, seed, unix_ms, profiles, faults: Vec::new(), script, answer_setup: "passive", sdes: false }
+        Self { v4, v6, seed, unix_ms, profiles, faults: Vec::new(), script, answer_setup: "passive", sdes: false, dtls_timer: None }
     }
 }
 
@@ -356,7 +358,7 @@ impl Relay {
                     () if self.has(Fault::OnlyGcm256) => &[Profile::AeadAes256Gcm],
                     () => &self.config.profiles,
                 };
-                match Tls::new(&self.identity, *role, profiles, &sdp.fingerprint, now) {
+                match Tls::with_timer(&self.identity, *role, profiles, &sdp.fingerprint, self.config.dtls_timer, now) {
                     Ok(tls) => self.tls = Some(tls),
                     Err(why) => self.events.push_back(RelayEvent::DtlsFailed(why)),
                 }

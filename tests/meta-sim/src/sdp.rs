@@ -428,7 +428,7 @@ pub(crate) mod tests {
             let at = (state >> 33) as usize % bytes.len();
             bytes[at] = (state >> 20) as u8 & 0x7f;
             bytes.truncate(((state >> 40) as usize % bytes.len()).max(at));
-            let _ = judge(&String::from_utf8_lossy(&bytes), SdpKind::Answer, bytes.len() % 2 == 0);
+            let _ = judge(&String::from_utf8_lossy(&bytes), SdpKind::Answer, bytes.len().is_multiple_of(2));
         }
     }
 }

@@ -104,9 +104,24 @@ enum State {
 impl Tls {
     /// Starts it. `profiles` best first; `fingerprint` is the `AA:BB:…` of the business's SDP.
     pub fn new(identity: &Identity, role: TlsRole, profiles: &[Profile], fingerprint: &str, now: Time) -> Result<Self, String> {
+        Self::with_timer(identity, role, profiles, fingerprint, None, now)
+    }
+
+    /// The same with a first retransmission after `timer`; none: the library's one second.
+    pub fn with_timer(
+        identity: &Identity,
+        role: TlsRole,
+        profiles: &[Profile],
+        fingerprint: &str,
+        timer: Option<Span>,
+        now: Time,
+    ) -> Result<Self, String> {
         let ssl = configure(identity, profiles).map_err(|e| format!("the TLS library refused its configuration: {e}"))?;
         let mut stream = SslStream::new(ssl, Pipe::default()).map_err(|e| format!("the TLS library refused a connection: {e}"))?;
         set_mtu(&mut stream)?;
+        if let Some(timer) = timer {
+            set_timer(&mut stream, timer);
+        }
         let mut tls =
             Self { stream, role, fingerprint: fingerprint.to_ascii_uppercase(), state: State::Handshaking, events: VecDeque::new() };
         if role == TlsRole::Client {
@@ -346,6 +361,12 @@ fn set_mtu(stream: &mut SslStream<Pipe>) -> Result<(), String> {
         1 => Ok(()),
         _ => Err(format!("the TLS library refused an MTU of {MTU_BYTES} bytes")),
     }
+}
+
+fn set_timer(stream: &mut SslStream<Pipe>, timer: Span) {
+    // JUSTIFICATION: not exposed by the openssl crate; with the library's one second no relay of the WebRTC family could be played.
+    // SAFETY: the pointer belongs to `stream`, which outlives the call; the handshake has not begun.
+    unsafe { ffi::DTLSv1_set_initial_timeout_duration(raw(stream), timer.as_millis() as core::ffi::c_uint) }
 }
 
 fn time_left(stream: &SslStream<Pipe>) -> Option<Span> {
