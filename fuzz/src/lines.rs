@@ -19,9 +19,11 @@ const PARSERS: &[&str] = &[
     "signalling/src/audio/ogg_opus.rs",
     "signalling/src/audio/wav.rs",
     "signalling/src/config.rs",
+    "signalling/src/config/api.rs",
     "signalling/src/config/reader.rs",
     "signalling/src/config/rtp.rs",
     "signalling/src/graph/json.rs",
+    "signalling/src/graph/permission.rs",
     "signalling/src/sdp/candidate.rs",
     "signalling/src/sdp/crypto.rs",
     "signalling/src/sdp/lines.rs",
@@ -47,8 +49,8 @@ const MACHINES: &[&str] = &[
     "tests/meta-sim/src/sdp.rs",
     "tests/meta-sim/src/wire.rs",
 ];
-/// Of the lines of all parsers together. The aim is 95; this keeps what is reached from getting less.
-const PERCENT_MIN: f64 = 92.0;
+/// Of the lines of all parsers together.
+const PERCENT_MIN: f64 = 95.0;
 
 /// Runs every committed and golden input of every target once, in this process.
 pub fn replay_all(seeds: Option<&Path>) {

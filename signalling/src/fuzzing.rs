@@ -46,6 +46,9 @@ fn answer_of(remote: &sdp::RemoteSdp, exchange: KeyExchange) {
     assert_eq!(back.params.media.opus_payload_type, remote.params.media.opus_payload_type);
     assert_eq!(back.sections.len(), remote.sections.len());
     assert_eq!(back.mid, remote.mid);
+    let offer = sdp::read_offer(&sdp::write_offer(&local, 1)).expect("our own offer reads");
+    assert_eq!((offer.params.ssrc, offer.params.candidates.len()), (Some(local.ssrc), local.candidates.len()));
+    assert!(sdp::read_answer(&sdp::write_offer_as(&local, 1, KeyExchange::Sdes)).is_err(), "neither kind falls back to the other");
 }
 
 /// Reads any bytes as a webhook body; what is read is fed to the session machine, which must end every call once time has passed.
@@ -80,10 +83,19 @@ pub fn fuzz_webhook(data: &[u8]) {
 /// Two bytes of HTTP status, then a reply of Graph: what is read is bounded and shows no person, and the machine knows what to make of it.
 #[cfg(feature = "daemon")]
 pub fn fuzz_graph_reply(data: &[u8]) {
+    use crate::graph::permission::Permission;
     use crate::graph::{GraphOutcome, code, json};
 
     let Some((status, body)) = data.split_first_chunk::<2>() else { return };
     let status = 100 + u16::from_be_bytes(*status) % 500;
+    match json::read_answer(status, body) {
+        Ok(answer) => {
+            if let Some(permission) = Permission::read(&answer) {
+                assert_eq!(permission.to_json()["may_call"], permission.may_call());
+            }
+        }
+        Err(error) => assert_eq!(error.http_status, status),
+    }
     match json::read_reply(status, body) {
         GraphOutcome::Success { wacid } => {
             assert!((200..300).contains(&status));
@@ -214,7 +226,17 @@ fn local() -> LocalParams {
     let address = core::net::SocketAddr::from(([203, 0, 113, 7], 40_000));
     LocalParams {
         credentials: Credentials { ufrag: "abcd1234abcd1234".into(), pwd: "abcd1234abcd1234abcd1234".into() },
-        candidates: vec![Candidate { address, kind: CandidateKind::Host, priority: 2_130_706_431, foundation: "1".into(), base: None }],
+        candidates: vec![
+            Candidate { address, kind: CandidateKind::Host, priority: 2_130_706_431, foundation: "1".into(), base: None },
+            Candidate {
+                address,
+                kind: CandidateKind::ServerReflexive,
+                priority: 1_694_498_815,
+                foundation: "2".into(),
+                base: Some(address),
+            },
+            Candidate { address, kind: CandidateKind::Relayed, priority: 1, foundation: "3".into(), base: None },
+        ],
         complete: true,
         fingerprint: Fingerprint([7; 32]),
         role: SetupRole::Active,

@@ -102,6 +102,10 @@ pub fn fuzz_dtmf(data: &[u8]) {
 /// Framing that was granted plays 2.5 to 120 ms.
 pub fn fuzz_opus_toc(data: &[u8]) {
     let _ = (toc::mode(data), toc::bandwidth(data), toc::is_stereo(data), toc::is_dtx(data));
+    let mut frames = [&[][..]; 48];
+    if let Ok(count) = toc::frames(data, &mut frames) {
+        assert!(frames[..count].iter().map(|frame| frame.len()).sum::<usize>() < data.len());
+    }
     match (toc::frame_count(data), toc::duration_ticks(data)) {
         (Ok(frames), Ok(ticks)) => {
             assert!((1..=48).contains(&frames) && (120..=5_760).contains(&ticks) && ticks.is_multiple_of(120));

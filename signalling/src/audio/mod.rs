@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 mod ogg_opus;
 mod wav;
+mod wav_writer;
 
 pub use ogg_opus::{OggOpusFile, OggOpusWriter, read_ogg_opus};
 #[cfg(any(test, fuzzing))]
 pub(crate) use wav::read_wav;
-pub use wav::{WAV_SECONDS_MAX, WavWriter, load_wav};
+pub use wav::{WAV_SECONDS_MAX, load_wav};
+pub use wav_writer::WavWriter;
 
 /// An audio file that cannot be used: which one, why, and what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
