@@ -88,7 +88,7 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             calls_max_per_shard: 2_000,
             handshakes_max: 200,
-            profiles: DtlsConfig::default().profiles,
+            profiles: vec![crate::keying::Profile::AeadAes128Gcm, crate::keying::Profile::Aes128CmSha1_80],
             complexity: 5,
             rtp_addresses: Vec::new(),
             rtp_targets: Vec::new(),

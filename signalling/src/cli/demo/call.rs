@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use tipring_engine::call::CallEvent;
+use tipring_engine::dtls::DtlsConfig;
 use tipring_engine::engine::EngineConfig;
 use tipring_engine::time::{Span, Time};
 use tipring_meta_sim::business::Misdeed;
@@ -154,6 +155,8 @@ fn configure(options: &Options, sim: &Sim, greeting_path: &Path, has_ipv6: bool,
             // A demo need not wait as long as a call over the Internet may have to.
             ice_patience: Span::from_secs(5),
             dtls_patience: Span::from_secs(4),
+            // One of the scenarios has a relay that knows only the last of them.
+            profiles: DtlsConfig::default().profiles,
             ..EngineConfig::default()
         },
         graph: GraphConfig { base_url: sim.graph_url(), ..GraphConfig::default() },
