@@ -40,6 +40,7 @@ const TLS_GRACE_CLIENT: Span = Span::from_secs(10);
 const TLS_GRACE_SERVER: Span = Span::from_secs(240);
 
 /// Bytes at the head of a port that a packet may need.
+#[cfg(feature = "io")]
 const PORT_BYTES_HOT: usize = 512;
 
 /// What every call of an engine has in common. Immutable.
@@ -584,16 +585,19 @@ impl Call {
     }
 
     /// Whether nothing but packets happened since [`Self::drained`]: there are no events then, and no deadline has moved nearer.
+    #[cfg(feature = "io")]
     pub(crate) fn is_quiet(&self) -> bool {
         !self.touched && !self.forwarding.is_held()
     }
 
     /// Says that datagrams and events were drained and the deadline is about to be read.
+    #[cfg(feature = "io")]
     pub(crate) fn drained(&mut self) {
         self.touched = false;
     }
 
     /// Where those parts of the call lie that a packet needs and that are not in the call itself, for a shard that has them fetched ahead of time.
+    #[cfg(feature = "io")]
     pub(crate) fn hot_parts(&self) -> [(*const u8, usize); 2] {
         let media = self.media.as_deref().map_or((core::ptr::null(), 0), |m| (core::ptr::from_ref(m).cast(), size_of::<Media>()));
         [media, (core::ptr::from_ref(&*self.port).cast(), PORT_BYTES_HOT.min(size_of_val(&*self.port)))]

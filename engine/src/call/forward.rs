@@ -120,6 +120,7 @@ impl Forwarding {
     }
 
     /// Whether the source may have more that may not leave yet.
+    #[cfg(feature = "io")]
     pub(super) fn is_held(&self) -> bool {
         self.held
     }

@@ -263,6 +263,7 @@ impl Media {
         #[cfg(feature = "opus")]
         self.fit_decoder(wants_pcm);
         let mut heard = false;
+        #[cfg_attr(not(feature = "opus"), expect(unused_mut, reason = "nothing is decoded without a codec"))]
         let mut decoded = 0;
         for _ in 0..PLAYOUTS_PER_TICK_MAX {
             // No packet has waited yet: nothing to play, and nothing missing.
