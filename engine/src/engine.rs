@@ -539,6 +539,11 @@ impl Engine {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
+
+    /// Takes new calls again.
+    pub fn undrain(&self) {
+        self.draining.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Engine {

@@ -9,6 +9,7 @@ mod line;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
+use tipring_tests::process::resident_bytes;
 
 use line::{Line, Seen, from_relay, from_stranger, peace};
 use tipring_engine::error::DropReason;
@@ -53,12 +54,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Resident memory of this process, in bytes; what C libraries take included.
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
-}
 
 /// Of flood.
 const SECONDS: u32 = 10;

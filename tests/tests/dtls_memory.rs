@@ -2,17 +2,12 @@
 
 use tipring_engine::dtls::{Certificate, Dtls, DtlsConfig, DtlsContext, DtlsRole};
 use tipring_engine::time::{Span, Time};
+use tipring_tests::process::resident_bytes;
 
 /// 2026-11-22.
 const UNIX_TIME_S: i64 = 1_795_305_600;
 /// The allocator keeps and rounds; what leaks grows far beyond this.
 const SLACK_BYTES: usize = 3 << 20;
-
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident set");
-    line.trim().trim_end_matches("kB").trim().parse::<usize>().expect("kilobytes") << 10
-}
 
 fn start(context: &DtlsContext, role: DtlsRole) -> Dtls {
     Dtls::new(context, role, &[context.fingerprint()], Span::from_millis(1), Time::ZERO).expect("valid arguments")
@@ -61,28 +56,28 @@ fn handshakes_leave_nothing_behind_and_hostile_ones_fill_nothing() {
     }
 
     // Handshakes that come and go.
-    let before = resident_bytes();
+    let before = resident_bytes() as usize;
     for _ in 0..400 {
         drop(connected(&context));
     }
-    let grown = resident_bytes().saturating_sub(before);
+    let grown = (resident_bytes() as usize).saturating_sub(before);
     assert!(grown < SLACK_BYTES, "400 handshakes left {grown} bytes");
 
     // Released ones that stay: what a call keeps after the grace.
-    let before = resident_bytes();
+    let before = resident_bytes() as usize;
     let mut released = Vec::new();
     for _ in 0..200 {
         let mut ends = connected(&context);
         ends.iter_mut().for_each(Dtls::release);
         released.push(ends);
     }
-    let of_released = resident_bytes().saturating_sub(before) / 400;
+    let of_released = (resident_bytes() as usize).saturating_sub(before) / 400;
     assert!(of_released < 4 << 10, "a released connection keeps {of_released} bytes");
 
     // Complete ones that stay.
-    let before = resident_bytes();
+    let before = resident_bytes() as usize;
     let complete: Vec<_> = (0..200).map(|_| connected(&context)).collect();
-    let of_complete = resident_bytes().saturating_sub(before) / 400;
+    let of_complete = (resident_bytes() as usize).saturating_sub(before) / 400;
     assert!(of_complete < 64 << 10, "a complete connection keeps {of_complete} bytes");
     drop((complete, released));
 
@@ -111,9 +106,9 @@ fn handshakes_leave_nothing_behind_and_hostile_ones_fill_nothing() {
                 }
             };
             flood(5);
-            let before = resident_bytes();
+            let before = resident_bytes() as usize;
             flood(50);
-            let grown = resident_bytes().saturating_sub(before);
+            let grown = (resident_bytes() as usize).saturating_sub(before);
             assert!(grown < 1 << 20, "victim {victim}, phase {phase}: a flood of 10,000 datagrams left {grown} bytes");
         }
     }

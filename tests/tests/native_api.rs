@@ -241,11 +241,26 @@ async fn a_user_is_asked_for_permission_and_called_once_however_often_the_reques
     assert_eq!((permission["status"].as_str(), permission["may_call"].as_bool()), (Some("temporary"), Some(true)));
 
     let expected = world.sim.expect_call(script, &[]);
+    // The first client hangs up as soon as it has asked: what it asked for is done all the same, and remembered.
+    let address = world.base.strip_prefix("http://").and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let mut hasty = TcpStream::connect(&address).await.expect("a connection");
+    let body = dial.to_string();
+    let request = format!(
+        "POST /v1/calls HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\nIdempotency-Key: order-7\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    hasty.write_all(request.as_bytes()).await.expect("a request");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(hasty);
+    let dialling = world.event("call.dialling").await;
+    assert_eq!((dialling["data"]["user"]["phone"].as_str(), dialling["data"]["opaque"].as_str()), (Some(to.as_str()), Some("order=7")));
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answers = Vec::new();
     for _ in 0..3 {
         let request = world.client.post(format!("{}/calls", world.base)).bearer_auth(KEY).header("idempotency-key", "order-7").json(&dial);
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::CREATED);
+        assert!(answer.headers().contains_key("idempotent-replayed"), "the first one's answer");
         answers.push(answer.text().await.expect("a body"));
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "one call, one answer: {answers:?}");
@@ -257,7 +272,12 @@ async fn a_user_is_asked_for_permission_and_called_once_however_often_the_reques
     assert_eq!((ended["data"]["opaque"].as_str(), ended["data"]["direction"].as_str()), (Some("order=7"), Some("outbound")));
     let report = expected.report().await.expect("a report");
     assert_eq!(report.failures(), Vec::<&tipring_meta_sim::oracle::Verdict>::new());
-    assert_eq!(world.stop().await.len(), 2);
+    let metrics = format!("http://{}/metrics", world.daemon.as_ref().expect("a daemon").webhook_addr());
+    let text = world.client.get(metrics).send().await.expect("an answer").text().await.expect("text");
+    assert!(text.contains("tipring_hook_events_total{result=\"retried\"}"), "{text}");
+    let records = world.stop().await;
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().all(|record| record["user"]["phone"] == to.as_str()), "who was called stands in each, however it ended");
 }
 
 #[tokio::test]

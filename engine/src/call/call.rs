@@ -488,11 +488,7 @@ impl Call {
                     self.recorder.note(Moment::DigitsSent, now);
                     self.push_event(CallEvent::DigitsSent);
                 }
-                if self.stats.milestones.first_rtp_out.is_none() {
-                    self.stats.milestones.first_rtp_out = Some(now);
-                    self.recorder.note(Moment::FirstRtpOut, now);
-                    self.push_event(CallEvent::FirstRtpOut);
-                }
+                self.note_first_rtp_out(now);
                 //= rfc8445#section-12.1  on the nominated path, from its base
                 return Some((sent.len, path));
             }
@@ -542,11 +538,7 @@ impl Call {
                         self.recorder.note(Moment::DigitsSent, now);
                         self.push_event(CallEvent::DigitsSent);
                     }
-                    if self.stats.milestones.first_rtp_out.is_none() {
-                        self.stats.milestones.first_rtp_out = Some(now);
-                        self.recorder.note(Moment::FirstRtpOut, now);
-                        self.push_event(CallEvent::FirstRtpOut);
-                    }
+                    self.note_first_rtp_out(now);
                     return Some(len);
                 }
                 Err(reason) => self.stats.drops.count(reason),
@@ -740,6 +732,14 @@ impl Call {
         stats.dtls = self.dtls.as_ref().map(Dtls::stats).unwrap_or_default();
         stats.far = self.port.far().map(|far| Box::new(far.stats()));
         stats
+    }
+
+    fn note_first_rtp_out(&mut self, now: Time) {
+        if self.stats.milestones.first_rtp_out.is_none() {
+            self.stats.milestones.first_rtp_out = Some(now);
+            self.recorder.note(Moment::FirstRtpOut, now);
+            self.push_event(CallEvent::FirstRtpOut);
+        }
     }
 
     /// Lifecycle events always find room: there are fewer than [`CALL_EVENTS_MAX`] of them. Digits may be lost to a host that stopped reading.

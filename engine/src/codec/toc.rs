@@ -66,19 +66,7 @@ fn cut<'a>(packet: &'a [u8], count: usize, out: &mut [&'a [u8]; 48]) -> Option<(
         }
         _ => {
             let (&flags, rest) = body.split_first()?;
-            body = rest;
-            if flags & 0x40 != 0 {
-                let mut padding = 0;
-                loop {
-                    let (&byte, rest) = body.split_first()?;
-                    body = rest;
-                    padding += usize::from(byte.min(254));
-                    if byte != 255 {
-                        break;
-                    }
-                }
-                body = &body[..body.len().checked_sub(padding)?];
-            }
+            body = without_padding(flags, rest)?;
             if flags & 0x80 == 0 {
                 lengths.fill(body.len() / count);
             } else {
@@ -160,25 +148,13 @@ fn checked_frame_count(packet: &[u8]) -> Option<u32> {
 
 /// Code 3: a count byte, optional padding, then frames of one length (CBR) or each with its own (VBR). RFC 6716 section 3.2.5.
 fn many_frames(toc: u8, body: &[u8]) -> Option<u32> {
-    let (&flags, mut body) = body.split_first()?;
+    let (&flags, body) = body.split_first()?;
     let frames = u32::from(flags & 0x3f);
     //= rfc6716#section-3.4  [R5] at least one frame, at most 120 ms
     if frames == 0 || frames * frame_ticks(toc) > PACKET_TICKS_MAX {
         return None;
     }
-    if flags & 0x40 != 0 {
-        let mut padding = 0_usize;
-        loop {
-            let (&byte, rest) = body.split_first()?;
-            body = rest;
-            // 255 means 254 bytes of padding and another length byte.
-            padding += usize::from(byte.min(254));
-            if byte != 255 {
-                break;
-            }
-        }
-        body = &body[..body.len().checked_sub(padding)?];
-    }
+    let mut body = without_padding(flags, body)?;
     if flags & 0x80 == 0 {
         //= rfc6716#section-3.4  [R6] CBR: what remains is a multiple of the frame count
         let each = body.len() / frames as usize;
@@ -193,6 +169,23 @@ fn many_frames(toc: u8, body: &[u8]) -> Option<u32> {
     }
     let last = body.len().checked_sub(announced)?;
     (last <= FRAME_BYTES_MAX).then_some(frames)
+}
+
+/// What stands between the count byte of code 3 and the padding at the end. RFC 6716 section 3.2.5.
+fn without_padding(flags: u8, mut body: &[u8]) -> Option<&[u8]> {
+    if flags & 0x40 == 0 {
+        return Some(body);
+    }
+    let mut padding = 0_usize;
+    loop {
+        let (&byte, rest) = body.split_first()?;
+        body = rest;
+        // 255 means 254 bytes of padding and another length byte.
+        padding += usize::from(byte.min(254));
+        if byte != 255 {
+            return Some(&body[..body.len().checked_sub(padding)?]);
+        }
+    }
 }
 
 /// Reads a frame length of one or two bytes; gives it and how many bytes it took. RFC 6716 section 3.2.1. At most 1 275 by construction.

@@ -1,6 +1,7 @@
 //! Fuzz body of a whole call: an operation list played against a peer that answers checks, shakes hands and speaks SRTP, so that lists get past ICE and
 //! DTLS and what lies behind is attacked too.
 
+use super::peer::{THEIR_PWD, THEIR_UFRAG, local, remote};
 use std::sync::{Arc, OnceLock};
 
 use crate::call::{
@@ -21,7 +22,6 @@ use crate::time::{Span, Time};
 use crate::wire::demux::{PacketKind, classify};
 use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::{Class, IntegrityKey, StunView, StunWriter, TransactionId};
-use core::net::SocketAddr;
 
 /// Reads `data` as operations on a call: datagrams of any kind from any address, authentic and not; time in small and large steps; gate, ports, close.
 ///
@@ -565,21 +565,6 @@ fn config() -> Arc<CallConfig> {
         watchdogs: Watchdogs::default(),
     })
 }
-
-fn local(family: u8) -> SocketAddr {
-    let text = if family == 4 { "10.77.0.1:5000" } else { "[fd77::1]:5000" };
-    text.parse().expect("an address")
-}
-
-fn remote(family: u8, host: u16) -> SocketAddr {
-    match family {
-        4 => SocketAddr::from(([10, 77, 1, host as u8], 3_484)),
-        _ => SocketAddr::from(([0xfd77, 0, 0, 0, 0, 0, 1, host], 3_484)),
-    }
-}
-
-const THEIR_UFRAG: &str = "VyVkdwnq/UZtqVON";
-const THEIR_PWD: &str = "sGUUAvS/fOjzPtIoL72o2g==";
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! Fuzz body of the ICE agent: a list of operations, played by a peer that knows the passwords and one that does not.
 
+use super::peer::{THEIR_PWD, THEIR_UFRAG, local, remote};
 use crate::error::EndReason;
 use crate::ice::{Agent, Candidate, CandidateKind, CheckPacing, Credentials, IceConfig, IceEvent, Path};
 use crate::rng::SeededRng;
@@ -214,21 +215,6 @@ impl World {
 fn stun_server() -> SocketAddr {
     SocketAddr::from(([10, 77, 99, 99], 3_478))
 }
-
-fn local(family: u8) -> SocketAddr {
-    let text = if family == 4 { "10.77.0.1:5000" } else { "[fd77::1]:5000" };
-    text.parse().expect("an address")
-}
-
-fn remote(family: u8, host: u16) -> SocketAddr {
-    match family {
-        4 => SocketAddr::from(([10, 77, 1, host as u8], 3_484)),
-        _ => SocketAddr::from(([0xfd77, 0, 0, 0, 0, 0, 1, host], 3_484)),
-    }
-}
-
-const THEIR_UFRAG: &str = "VyVkdwnq/UZtqVON";
-const THEIR_PWD: &str = "sGUUAvS/fOjzPtIoL72o2g==";
 
 #[cfg(test)]
 mod tests {

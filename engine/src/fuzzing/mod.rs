@@ -9,6 +9,7 @@ mod leg;
 mod media;
 #[cfg(feature = "opus")]
 mod opus;
+mod peer;
 mod srtp;
 mod stun;
 

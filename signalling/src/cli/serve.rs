@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_FAILED);
         }
     };
-    tracing::info!(webhooks = %handle.webhook_addr(), direct = ?handle.direct_addr(), "tipring runs");
+    tracing::info!(webhooks = %handle.webhook_addr(), direct = ?handle.direct_addr(), api = ?handle.api_addr(), "tipring runs");
     match wait(&handle) {
         Ok(()) => {
             tracing::info!("stopped");

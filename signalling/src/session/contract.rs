@@ -170,6 +170,10 @@ pub enum Notice {
     Dialling {
         /// The business number.
         phone_number_id: Arc<str>,
+        /// Whom.
+        user: Box<Party>,
+        /// Our own data.
+        biz_opaque: Option<String>,
     },
     /// Meta took `pre_accept`, the caller still hears ring-back.
     PreAccepted,

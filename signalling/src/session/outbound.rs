@@ -4,18 +4,24 @@ use tipring_engine::call::LocalParams;
 
 use super::call::{Call, Context, ID_WAIT, Media, Phase, Step};
 use super::contract::{Dial, Effect, Notice};
-use super::types::{CallConnect, CallStatusKind, SdpText};
+use super::types::{CallConnect, CallStatusKind, Party, SdpText};
 use crate::graph::GraphOutcome;
 use crate::sdp;
 use crate::verdict::Verdict;
+
+/// The first notice of a call that we make.
+pub(super) fn dialling(dial: &Dial) -> Notice {
+    let user = Party { phone: dial.to.clone(), user_id: dial.recipient.clone(), ..Party::default() };
+    Notice::Dialling { phone_number_id: dial.phone_number_id.clone(), user: Box::new(user), biz_opaque: dial.biz_opaque.clone() }
+}
 
 impl Call {
     /// Asks the engine for media first: the offer needs its address.
     pub(super) fn start_outbound(&mut self, dial: Box<Dial>, session_id: u64, cx: &mut Context<'_>) {
         self.session_id = session_id;
+        self.notify(dialling(&dial), cx);
         self.dial = Some(dial);
         self.media = Media::Open;
-        self.notify(Notice::Dialling { phone_number_id: self.phone_number_id.clone() }, cx);
         cx.effects.push_back(Effect::OpenCall { call: self.key, remote: None });
     }
 

@@ -10,6 +10,7 @@ use tipring_engine::time::{Span, Time};
 
 use super::call::{Call, Context, Phase, Requests};
 use super::contract::{CallKey, CallView, Dial, Effect, Ending, Input, Notice, SessionConfig};
+use super::outbound::dialling;
 use super::types::{CallConnect, CallTerminate, Direction, Event, SdpType, Wacid};
 use crate::verdict::Verdict;
 use crate::webhook::dedup::{EventKey, Memory};
@@ -244,7 +245,7 @@ impl Sessions {
         let session_id = session_id(unix_s, key);
         self.with_call(key, now, |call, cx| {
             if is_full {
-                call.notify(Notice::Dialling { phone_number_id: call.phone_number_id.clone() }, cx);
+                call.notify(dialling(&dial), cx);
                 call.end(Verdict::of_admit(AdmitError::Calls), cx);
             } else {
                 call.start_outbound(dial, session_id, cx);

@@ -7,7 +7,7 @@ use super::control_task::ControlTask;
 use super::observe::{CallRef, unix_ms};
 use crate::config::BridgeConfig;
 use crate::control::{ApiError, ApiOp, ApiReply, ApiRequest, At, NewCall};
-use crate::session::{CallKey, Command, Input, Party};
+use crate::session::{CallKey, Command, Input};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use tipring_engine::call::MediaPort;
@@ -76,8 +76,15 @@ impl ControlTask {
             }
             ApiOp::Node => Ok(ApiReply::Json(self.node())),
             ApiOp::Drain(on) => {
-                self.refuses_new = on;
+                if !on && self.stopping {
+                    return Err(ApiError::Stopping);
+                }
                 self.draining.store(on, Ordering::Relaxed);
+                if on {
+                    self.engine.drain()
+                } else {
+                    self.engine.undrain()
+                }
                 tracing::info!(on, "drain by the API");
                 Ok(ApiReply::Json(self.node()))
             }
@@ -91,17 +98,13 @@ impl ControlTask {
         if !self.numbers.contains_key(&new.dial.phone_number_id) {
             return Err(ApiError::NoSuchNumber);
         }
-        let user = Party { phone: new.dial.to.clone(), user_id: new.dial.recipient.clone(), ..Party::default() };
-        let opaque = new.dial.biz_opaque.clone();
         self.dial_bridge = new.bridge;
         self.dialled = None;
         self.feed(Input::Dial(new.dial));
         self.dial_bridge = None;
-        let key = self.dialled.take().ok_or_else(no_media)?;
-        self.book.dialled(key, user, opaque);
-        let id = self.book.id(key).cloned();
-        self.tell_events();
-        id.and_then(|id| self.book.show(&id)).map(ApiReply::Json).ok_or(ApiError::Ended)
+        // A call that cannot even begin is told as well, with its verdict.
+        let id = self.dialled.take().ok_or_else(no_media)?;
+        self.book.show(&id).map(ApiReply::Json).ok_or(ApiError::Ended)
     }
 
     fn node(&self) -> serde_json::Value {

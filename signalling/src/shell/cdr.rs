@@ -38,6 +38,10 @@ fn append(config: &CdrConfig, line: &[u8]) -> std::io::Result<()> {
 
 /// Replaces what names a person by a keyed hash: 16 hex digits, the same for the same person.
 fn hide(record: &mut Value, salt: &[u8]) {
+    // Texts of Meta may quote the number.
+    if let Some(evidence) = record.pointer_mut("/verdict/evidence").and_then(Value::as_object_mut) {
+        evidence.remove("details");
+    }
     let Some(user) = record.get_mut("user").and_then(Value::as_object_mut) else { return };
     user.remove("name");
     for member in user.values_mut() {
@@ -61,7 +65,8 @@ mod tests {
     use crate::config::Secret;
 
     fn record() -> Value {
-        serde_json::json!({ "id": "1", "wacid": "wacid.HBg447700900123", "user": { "phone": "447700900123", "user_id": null, "name": "Ann" } })
+        serde_json::json!({ "id": "1", "wacid": "wacid.HBg447700900123", "user": { "phone": "447700900123", "user_id": null, "name": "Ann" },
+            "verdict": { "code": "META_138006", "evidence": { "details": "ask Ann at 447700900123", "code": "138006" } } })
     }
 
     #[test]

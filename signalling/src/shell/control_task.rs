@@ -10,7 +10,7 @@ use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
 use super::routes::Delivery;
 use super::tls::OsEntropy;
 use crate::config::BridgeConfig;
-use crate::control::{ApiRequest, Book, Direct, EventHub};
+use crate::control::{ApiCallId, ApiRequest, Book, Direct, EventHub};
 use crate::graph::GraphOutcome;
 use crate::sdp;
 use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, Notice, RequestId, Sessions, Wacid};
@@ -84,9 +84,9 @@ pub(super) struct ControlTask {
     /// The bridge of the call that is being dialled.
     pub(super) dial_bridge: Option<BridgeConfig>,
     /// The call that has just been dialled.
-    pub(super) dialled: Option<CallKey>,
-    /// The API asked for no new calls; unlike a stop, it can be taken back.
-    pub(super) refuses_new: bool,
+    pub(super) dialled: Option<ApiCallId>,
+    /// A stop has begun. Unlike a drain that the API asked for, it cannot be taken back.
+    pub(super) stopping: bool,
     pub(super) direct: Option<Arc<Direct>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
@@ -192,6 +192,7 @@ impl ControlTask {
 
     /// Starts a stage of the stop; returns when it is given up.
     fn begin_stop(&mut self, stage: Stop) -> tokio::time::Instant {
+        self.stopping = true;
         self.draining.store(true, Ordering::Relaxed);
         self.engine.drain();
         if stage == Stop::Drain {
@@ -373,11 +374,10 @@ impl ControlTask {
         let follows = match &notice {
             Notice::Offered { phone_number_id, .. } => {
                 let waits = self.numbers.get(phone_number_id).is_some_and(|number| number.waits);
-                let command = if self.refuses_new { Some(Command::Reject) } else { (!waits).then_some(Command::Accept) };
-                command.map(|command| Input::Command { call, command })
+                (!waits).then_some(Input::Command { call, command: Command::Accept })
             }
             Notice::Dialling { .. } => {
-                self.dialled = Some(call);
+                self.dialled = self.book.id(call).cloned();
                 None
             }
             _ => None,

@@ -88,7 +88,9 @@ async fn connection<S: Service>(
 ) {
     let handler = hyper::service::service_fn(move |request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.handle(request).await) }
+        // A task of its own: what was begun is carried out and remembered even if the client hangs up in between.
+        let answer = tokio::spawn(async move { service.handle(request).await });
+        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"))) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

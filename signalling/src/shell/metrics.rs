@@ -10,6 +10,34 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tipring_engine::call::CallStats;
 use tipring_engine::error::DropCounts;
 
+/// What became of an event for a webhook of the customer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HookResult {
+    /// Answered with 2xx.
+    Delivered,
+    /// Tried again.
+    Retried,
+    /// Given up: refused, or too often without success.
+    Failed,
+    /// Never tried: its lane was full, or we fell behind the stream.
+    Dropped,
+}
+
+impl HookResult {
+    /// Every result, in counter order.
+    pub const ALL: [Self; 4] = [Self::Delivered, Self::Retried, Self::Failed, Self::Dropped];
+
+    /// Stable label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// Counters of one daemon. Every method may be called from any thread.
 #[derive(Default)]
 pub struct Metrics {
@@ -21,6 +49,7 @@ pub struct Metrics {
     calls_refused: AtomicU64,
     rtp_in: AtomicU64,
     rtp_out: AtomicU64,
+    hooks: [AtomicU64; HookResult::ALL.len()],
     recordings_finished: AtomicU64,
     recordings_failed: AtomicU64,
     drops: Mutex<DropCounts>,
@@ -45,6 +74,8 @@ pub struct MetricsSnapshot {
     pub rtp_in: u64,
     /// RTP packets sent in ended calls.
     pub rtp_out: u64,
+    /// Events for webhooks of ours by result.
+    pub hooks: Vec<(HookResult, u64)>,
     /// Recordings complete on disk.
     pub recordings_finished: u64,
     /// Recordings that failed.
@@ -70,6 +101,10 @@ impl Metrics {
         if let Some(row) = ACTIONS.iter().position(|&a| a == action) {
             self.graph[row][column].fetch_add(1, Relaxed);
         }
+    }
+
+    pub(crate) fn hook(&self, result: HookResult, events: u64) {
+        self.hooks[result as usize].fetch_add(events, Relaxed);
     }
 
     pub(crate) fn call_opened(&self) {
@@ -116,6 +151,7 @@ impl Metrics {
             calls_refused: self.calls_refused.load(Relaxed),
             rtp_in: self.rtp_in.load(Relaxed),
             rtp_out: self.rtp_out.load(Relaxed),
+            hooks: HookResult::ALL.iter().zip(&self.hooks).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
             recordings_finished: self.recordings_finished.load(Relaxed),
             recordings_failed: self.recordings_failed.load(Relaxed),
             drops: *self.drops.lock().unwrap_or_else(|e| e.into_inner()),
@@ -154,6 +190,8 @@ impl MetricsSnapshot {
         let rows: Vec<_> = self.drops.iter().map(|(r, n)| (format!("{{reason=\"{}\"}}", r.label()), n)).collect();
         family("drops_total", "counter", &rows);
         let rows = [("{result=\"finished\"}".into(), self.recordings_finished), ("{result=\"failed\"}".into(), self.recordings_failed)];
+        let hooks: Vec<_> = self.hooks.iter().map(|(r, n)| (format!("{{result=\"{}\"}}", r.label()), *n)).collect();
+        family("hook_events_total", "counter", &hooks);
         family("recordings_total", "counter", &rows);
         out
     }

@@ -15,7 +15,7 @@ mod routes;
 mod run;
 mod tls;
 
-pub use metrics::{Metrics, MetricsSnapshot};
+pub use metrics::{HookResult, Metrics, MetricsSnapshot};
 pub use observe::{CallRef, DaemonEvent, Observed, Observer, WebhookResult};
 pub use run::{Daemon, DaemonError, DaemonHandle};
 

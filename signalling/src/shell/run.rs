@@ -12,7 +12,7 @@ use super::observe::{Observer, Watch};
 use super::routes::{BODIES_BYTES_MAX, Routes};
 use super::tls::{self, OsEntropy};
 use crate::config::Config;
-use crate::control::{Book, Direct, EventHub, HookCounts, Hooks, Memory, Native};
+use crate::control::{Book, Direct, EventHub, Hooks, Memory, Native};
 use crate::sdp::KeyExchange;
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
 use crate::verdict::is_unroutable;
@@ -133,7 +133,7 @@ impl Daemon {
         let (records, cdr_thread) = config.cdr.clone().map(cdr::start).transpose()?.unzip();
         let (close, closed) = watch::channel(false);
         let hook_configs = config.api.as_ref().map(|a| a.hooks.clone()).unwrap_or_default();
-        let hook_counts = Arc::new(HookCounts::default());
+        let hook_metrics = Arc::clone(&metrics);
         let native = config.api.clone().map(|api| {
             Arc::new(Native {
                 listeners: Arc::new(Semaphore::new(api.listeners_max)),
@@ -166,7 +166,7 @@ impl Daemon {
             entropy,
             dial_bridge: None,
             dialled: None,
-            refuses_new: false,
+            stopping: false,
             direct: direct.clone(),
             metrics: Arc::clone(&metrics),
             watch: watch_,
@@ -197,7 +197,7 @@ impl Daemon {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("the runtime does not start: {e}"))?;
         let control = spawn("tipring-control", move || {
             runtime.block_on(async move {
-                let hooks = match Hooks::start(&hook_configs, &hub, &hook_counts) {
+                let hooks = match Hooks::start(&hook_configs, &hub, &hook_metrics) {
                     Ok(hooks) => Some(hooks),
                     Err(e) => {
                         tracing::error!(error = %e, "events are not delivered");

@@ -115,16 +115,9 @@ impl Book {
         }
     }
 
-    /// What a dialled call is about; its notices do not carry it.
-    pub(crate) fn dialled(&mut self, key: CallKey, user: Party, opaque: Option<String>) {
-        if let Some(record) = self.by_key.get(&key).and_then(|id| self.calls.get_mut(id)) {
-            (record.user, record.opaque) = (user, opaque);
-        }
-    }
-
     /// Takes a notice of the session machine.
     pub(crate) fn notice(&mut self, key: CallKey, wacid: Option<&Wacid>, notice: &Notice, at: At, entropy: &mut dyn Entropy) {
-        if let Notice::Offered { phone_number_id, .. } | Notice::Dialling { phone_number_id } = notice {
+        if let Notice::Offered { phone_number_id, .. } | Notice::Dialling { phone_number_id, .. } = notice {
             self.open(key, phone_number_id, matches!(notice, Notice::Dialling { .. }), at, entropy);
         } else if let (Notice::Ended(_), None) = (notice, self.by_key.get(&key)) {
             // Too late to be announced at all: it came and went in one notice.
@@ -141,7 +134,10 @@ impl Book {
                 let data = json!({ "direction": "inbound", "user": user_json(user), "deeplink_payload": deeplink_payload, "cta_payload": cta_payload });
                 ("call.offered", data)
             }
-            Notice::Dialling { .. } => ("call.dialling", json!({ "direction": "outbound" })),
+            Notice::Dialling { user, biz_opaque, .. } => {
+                (record.user, record.opaque) = ((**user).clone(), biz_opaque.clone());
+                ("call.dialling", json!({ "direction": "outbound", "user": user_json(user), "opaque": biz_opaque }))
+            }
             Notice::PreAccepted => ("call.preaccepted", json!({})),
             Notice::MediaReady => ("call.media_ready", json!({})),
             Notice::Accepted | Notice::Answered => {
@@ -470,7 +466,7 @@ fn disposition(answered: bool, code: &str) -> &'static str {
     match code {
         _ if answered => "completed",
         "NOT_ANSWERED" | "WEBHOOK_STALE" => "not_answered",
-        "REJECTED" => "rejected",
+        "REJECTED" | "DRAINING" => "rejected",
         "USER_DECLINED" => "declined",
         "CANCELLED" | "HANG_UP" => "cancelled",
         "TAKEN_ELSEWHERE" => "taken_elsewhere",

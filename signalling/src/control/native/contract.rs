@@ -74,6 +74,8 @@ pub(crate) enum ApiError {
     NoSuchPrompt,
     /// The node takes no new calls.
     Draining,
+    /// The daemon stops; that is not taken back.
+    Stopping,
     /// The engine did not take it.
     Engine(String),
 }
@@ -116,6 +118,9 @@ impl From<ApiError> for Problem {
                 "the node takes no new calls",
                 "try another node, or POST /v1/node/undrain",
             ),
+            ApiError::Stopping => {
+                Self::new(StatusCode::CONFLICT, "STOPPING", "the daemon was told to stop", "wait for its end and start it again")
+            }
             ApiError::Engine(what) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "ENGINE_BUSY", what, "try again; the call may have ended at this moment")
             }

@@ -6,11 +6,11 @@ use super::book::ApiEvent;
 use super::events::EventHub;
 use super::stream::Filter;
 use crate::config::HookConfig;
+use crate::shell::{HookResult, Metrics};
 use crate::webhook::signature;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -21,22 +21,9 @@ pub(crate) struct Hooks {
     stop: watch::Sender<bool>,
 }
 
-/// What became of deliveries so far.
-#[derive(Default)]
-pub(crate) struct HookCounts {
-    /// Answered with 2xx.
-    pub(crate) delivered: AtomicU64,
-    /// Tried again.
-    pub(crate) retried: AtomicU64,
-    /// Given up: refused, or too often without success.
-    pub(crate) failed: AtomicU64,
-    /// Never tried: the lane was full, or we fell behind the stream.
-    pub(crate) dropped: AtomicU64,
-}
-
 impl Hooks {
     /// Starts the lanes of every hook. Must be called inside the runtime.
-    pub(crate) fn start(configs: &[HookConfig], hub: &EventHub, counts: &Arc<HookCounts>) -> Result<Self, String> {
+    pub(crate) fn start(configs: &[HookConfig], hub: &EventHub, metrics: &Arc<Metrics>) -> Result<Self, String> {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
         for config in configs {
@@ -50,7 +37,7 @@ impl Hooks {
                 builder = builder.no_proxy();
             }
             let http = builder.build().map_err(|e| format!("the HTTPS client does not start: {e}"))?;
-            let hook = Arc::new(Hook { http, config: config.clone(), counts: Arc::clone(counts) });
+            let hook = Arc::new(Hook { http, config: config.clone(), metrics: Arc::clone(metrics) });
             let mut lanes = Vec::new();
             for _ in 0..LANES {
                 let (tx, rx) = mpsc::channel(LANE_EVENTS_MAX);
@@ -81,7 +68,7 @@ impl Hooks {
 struct Hook {
     http: reqwest::Client,
     config: HookConfig,
-    counts: Arc<HookCounts>,
+    metrics: Arc<Metrics>,
 }
 
 /// Puts each event into the lane of its call.
@@ -104,12 +91,12 @@ async fn sort(
                 event.call.hash(&mut hasher);
                 let lane = &lanes[(hasher.finish() % LANES as u64) as usize];
                 if lane.try_send(event).is_err() {
-                    hook.counts.dropped.fetch_add(1, Relaxed);
+                    hook.metrics.hook(HookResult::Dropped, 1);
                 }
             }
             Ok(_) => {}
             Err(broadcast::error::RecvError::Lagged(lost)) => {
-                hook.counts.dropped.fetch_add(lost, Relaxed);
+                hook.metrics.hook(HookResult::Dropped, lost);
             }
             Err(broadcast::error::RecvError::Closed) => return,
         }
@@ -125,21 +112,21 @@ async fn lane(hook: Arc<Hook>, mut events: mpsc::Receiver<ApiEvent>, mut stop: w
             attempts += 1;
             match attempt(&hook, &event).await {
                 Attempt::Delivered => {
-                    hook.counts.delivered.fetch_add(1, Relaxed);
+                    hook.metrics.hook(HookResult::Delivered, 1);
                     break;
                 }
                 Attempt::Refused(status) => {
-                    hook.counts.failed.fetch_add(1, Relaxed);
+                    hook.metrics.hook(HookResult::Failed, 1);
                     tracing::warn!(status, kind = event.kind, "an event was refused by its webhook");
                     break;
                 }
                 Attempt::Later(_) if attempts >= ATTEMPTS_MAX || *stop.borrow() => {
-                    hook.counts.failed.fetch_add(1, Relaxed);
+                    hook.metrics.hook(HookResult::Failed, 1);
                     tracing::warn!(attempts, kind = event.kind, "an event was given up");
                     break;
                 }
                 Attempt::Later(asked) => {
-                    hook.counts.retried.fetch_add(1, Relaxed);
+                    hook.metrics.hook(HookResult::Retried, 1);
                     let wait = asked.map_or(pause, |a| a.min(PAUSE_MAX));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}

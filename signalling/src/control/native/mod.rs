@@ -14,5 +14,5 @@ pub use book::ApiCallId;
 pub(crate) use book::{At, Book};
 pub(crate) use contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 pub(crate) use events::EventHub;
-pub(crate) use hooks::{HookCounts, Hooks};
+pub(crate) use hooks::Hooks;
 pub(crate) use service::{Memory, Native};

@@ -284,6 +284,7 @@ impl Native {
             ));
         }
         let bridge = body.bridge.map(|b| self.bridge(&b)).transpose()?;
+        self.known_number(&body.number_id)?;
         if body.check_permission.unwrap_or(true) {
             self.check_permission(&body.number_id, to.as_ref(), recipient.as_ref()).await?;
         }
