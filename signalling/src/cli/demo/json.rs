@@ -43,6 +43,7 @@ fn value(report: &DemoReport) -> Value {
         "misbehave": report.scenario.map(Scenario::name),
         "expected": report.expectation().to_string(),
         "as_expected": report.as_expected,
+        "machine_stood_still_ms": ms(report.stood_still),
         "exit_code": report.exit_code(),
         "cause": { "code": report.cause.code, "sentence": report.cause.sentence },
         "timeline": report.timeline.iter().map(|s| json!({

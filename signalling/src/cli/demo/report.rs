@@ -49,6 +49,8 @@ pub struct DemoReport {
     pub cause: Cause,
     /// It ended as was promised.
     pub as_expected: bool,
+    /// For how long the machine did not run during the call; what was late then was not tipring's doing.
+    pub stood_still: Span,
 }
 
 /// The cause of an ending, in one line.
@@ -114,12 +116,14 @@ pub struct Speech {
     pub text: &'static str,
     /// How it was found; none: it was not.
     pub found: Option<Correlation>,
+    /// What may be missing of it.
+    pub lost_max: Span,
 }
 
 impl Speech {
-    /// Found, alike, and whole.
+    /// Found, alike, and whole but for what the options grant.
     pub fn is_whole(&self) -> bool {
-        self.found.is_some_and(|f| f.peak >= ALIKE_MIN && f.lost_ms == 0)
+        self.found.is_some_and(|f| f.peak >= ALIKE_MIN && Span::from_millis(u64::from(f.lost_ms)) <= self.lost_max)
     }
 }
 
@@ -140,7 +144,7 @@ impl DemoReport {
 }
 
 /// Judges the evidence.
-pub(super) fn make(options: &Options, evidence: Evidence) -> Result<DemoReport, String> {
+pub(super) fn make(options: &Options, evidence: Evidence, stood_still: Span) -> Result<DemoReport, String> {
     let Evidence { mut call, mut seen, metrics, thrown, greeting, voice } = evidence;
     let milestones = to_sim_clock(&mut seen);
     let is_clean = options.scenario.is_none();
@@ -159,14 +163,15 @@ pub(super) fn make(options: &Options, evidence: Evidence) -> Result<DemoReport, 
     let mut speech = Vec::new();
     let mut checks = Vec::new();
     if is_clean {
-        let find = |reference: &[i16], signal: &[i16]| correlate(reference, signal, 16_000);
+        let lost_max = options.limits.lost_speech;
+        let look = |text, reference: &[i16], signal: &[i16]| Speech { text, found: correlate(reference, signal, 16_000), lost_max };
         let [caller, ours] = recorded(&recording)?;
         speech = vec![
-            Speech { text: "the user heard the greeting", found: find(&greeting, &call.heard_pcm) },
-            Speech { text: "the user heard the echo of the own words", found: find(&voice, &call.heard_pcm) },
-            Speech { text: "the recording holds the caller's words", found: find(&voice, &caller) },
-            Speech { text: "the recording holds our greeting", found: find(&greeting, &ours) },
-            Speech { text: "the recording holds our echo", found: find(&voice, &ours) },
+            look("the user heard the greeting", &greeting, &call.heard_pcm),
+            look("the user heard the echo of the own words", &voice, &call.heard_pcm),
+            look("the recording holds the caller's words", &voice, &caller),
+            look("the recording holds our greeting", &greeting, &ours),
+            look("the recording holds our echo", &voice, &ours),
         ];
         let digits: String = digits(&seen).collect();
         checks.push(Check {
@@ -209,6 +214,7 @@ pub(super) fn make(options: &Options, evidence: Evidence) -> Result<DemoReport, 
         thrown,
         cause,
         as_expected,
+        stood_still,
     })
 }
 

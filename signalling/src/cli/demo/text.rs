@@ -202,6 +202,13 @@ fn ending(out: &mut String, report: &DemoReport, style: Style) {
     let passed = report.oracle.iter().filter(|v| v.pass && v.seen).count();
     let unseen = report.oracle.len() - failed - passed;
     let _ = writeln!(out, "oracle    {passed} rules kept, {failed} broken, {unseen} without occasion");
+    if report.stood_still > Span::ZERO {
+        let _ = writeln!(
+            out,
+            "machine   stood still for {} ms during the call; calls cannot be judged in real time then",
+            report.stood_still.as_millis()
+        );
+    }
     let (colour, text) = match (report.as_expected, report.expectation()) {
         (false, expectation) => (RED, format!("NOT AS STATED: expected {expectation}")),
         (true, Expectation::Works) => (GREEN, "A working call, as stated.".to_owned()),

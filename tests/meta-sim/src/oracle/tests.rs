@@ -192,6 +192,33 @@ fn each_change_to_a_good_trace_fails_its_rule_alone() {
     assert_eq!(failing(&good, &clipped, Some(greeting)), ["R-31"]);
 }
 
+#[test]
+fn a_stall_is_no_fault_when_it_is_told_however_late_the_judge_saw_what_came_before() {
+    let (good, heard, _) = run(&[]);
+    let is_mine = |e: &Entry| e.direction == Direction::FromBusiness && matches!(e.what, What::Rtp { .. });
+    let packets: Vec<usize> = good.iter().enumerate().filter(|(_, e)| is_mine(e)).map(|(at, _)| at).collect();
+    let (before, after) = (packets[49], packets[50]);
+    // 16 frames were given up by a business that stood still for `stood`; the judge stood still with it for `judge`.
+    let with = |stood: Span, judge: Span, is_told: bool| {
+        let mut entries = good.clone();
+        let split = entries[after].at;
+        for (n, entry) in entries.iter_mut().enumerate().filter(|(_, e)| e.at >= split) {
+            entry.at += stood;
+            if let (true, What::Rtp { timestamp, marker, .. }) = (is_mine(entry), &mut entry.what) {
+                *timestamp = timestamp.wrapping_add(16 * 960);
+                *marker |= is_told && n == after;
+            }
+        }
+        entries[before].at += judge;
+        failing(&entries, &heard, None)
+    };
+    let frames = |n: u64| Span::from_millis(20 * n);
+    assert_eq!(with(frames(16), Span::ZERO, true), [""; 0]);
+    assert_eq!(with(frames(16), frames(15), true), [""; 0], "the judge was late as well");
+    assert_eq!(with(frames(16), Span::ZERO, false), ["R-17", "RFC3550-P5"], "not told");
+    assert_eq!(with(frames(15), Span::ZERO, true), ["R-17", "RFC3551-4.1", "RFC3550-P5"], "ahead of its time");
+}
+
 fn fault(entries: &mut [Entry], rule: &'static str) {
     let faults = entries.iter_mut().find_map(|e| if let What::SdpJudged { faults, .. } = &mut e.what { Some(faults) } else { None });
     faults.unwrap().push(crate::sdp::SdpFault { rule, is_refused: false, text: "made up".to_owned() });
