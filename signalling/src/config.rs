@@ -4,6 +4,7 @@
 //! Refuses: literal secrets, unknown keys, and plain HTTP on an address that others can reach.
 
 mod api;
+mod outbound;
 mod reader;
 mod rtp;
 mod secret;
@@ -11,6 +12,7 @@ mod secret;
 mod tests;
 
 pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
+pub use outbound::OutboundConfig;
 pub use reader::Fault;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How long calls may go on after the first stop signal.
     pub drain_max: Duration,
+    /// Calls that we make.
+    pub outbound: OutboundConfig,
 }
 
 /// `[http]`
@@ -202,6 +206,7 @@ impl Default for Config {
             record: None,
             log: LogConfig { json: false, filter: "info".into() },
             drain_max: Duration::from_secs(30),
+            outbound: OutboundConfig::default(),
         }
     }
 }
@@ -313,6 +318,7 @@ impl Config {
         if let Some(i) = numbers.iter().position(|n| n.waits).filter(|_| api.is_none()) {
             r.fault(format!("number[{i}].answer"), None, "is \"wait\", but nobody could accept its calls", "add [api] with a [[api.key]]");
         }
+        let outbound = outbound::read(r, root);
         let mut log = root.table(r, "log");
         let log_config = LogConfig {
             json: match log.str(r, "format") {
@@ -347,7 +353,7 @@ impl Config {
                 "add [webhook] and [[number]] to answer WhatsApp calls, or [direct] to exchange SDP by hand",
             );
         }
-        Self { http, engine, graph, webhook, numbers, direct, api, prompts, cdr, record, log: log_config, drain_max }
+        Self { http, engine, graph, webhook, numbers, direct, api, prompts, cdr, record, log: log_config, drain_max, outbound }
     }
 }
 

@@ -224,6 +224,28 @@ impl Verdict {
         verdict
     }
 
+    /// What the table knows of the number that Meta gave; `None` for verdicts that are not Meta's, and for numbers that it does not hold.
+    pub fn info(&self) -> Option<&'static code::CodeInfo> {
+        self.code.strip_prefix("META_").and_then(|number| number.parse().ok()).and_then(code::lookup)
+    }
+
+    /// Exit code of a command that made this call: 0 for one that was answered and hung up, 10 to 13 for how it was not answered, 20 to 27 by
+    /// [`code::Cause`], 1 for every other failure.
+    pub fn exit_code(&self, answered: bool) -> u8 {
+        match (&*self.code, self.info()) {
+            (_, Some(info)) => info.cause.exit_code(),
+            ("HANG_UP", None) if answered => 0,
+            ("NOT_ANSWERED", None) => 10,
+            ("USER_DECLINED", None) => 11,
+            ("CANCELLED" | "HANG_UP", None) => 12,
+            ("GRAPH_UNAUTHORISED", None) => code::Cause::Token.exit_code(),
+            ("GRAPH_RATE_LIMIT", None) => code::Cause::Limit.exit_code(),
+            ("GRAPH_SERVER_ERROR", None) => code::Cause::Meta.exit_code(),
+            ("GRAPH_NO_REPLY", None) => 13,
+            _ => 1,
+        }
+    }
+
     /// One that needs no evidence.
     pub(crate) const fn fixed(code: &'static str, sentence: &'static str, advice: &'static str) -> Self {
         Self { code: Cow::Borrowed(code), sentence: Cow::Borrowed(sentence), advice: Cow::Borrowed(advice), evidence: Vec::new() }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "demo")]
 pub mod bench;
+mod call;
 mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Runs the daemon: webhooks in, Graph calls out, media in between.
     Serve(serve::Args),
+    /// Calls a user: asks for permission if wanted, plays a file, records what the user says.
+    Call(call::Args),
     /// Checks a configuration file and everything it names; tells every fault at once.
     Check(check::Args),
     /// Shows one whole call on loopback, with a simulator of Meta: no account, no network, no file needed.
@@ -38,6 +41,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Call(args) => call::run(&args),
         Command::Check(args) => check::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(&args),

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::session::Personal;
+use crate::session::{MetaError, Personal};
+use crate::verdict::Verdict;
 use crate::webhook::envelope::{integer, text};
 
 /// What Meta calls the state of a permission.
@@ -96,6 +97,16 @@ impl Permission {
         self.status != PermissionStatus::None
     }
 
+    /// Why a call would not be taken now, in the numbers that Meta itself would give.
+    pub fn refusal(&self) -> Verdict {
+        let code = if self.may_call_by_status() { 138_012 } else { 138_006 };
+        let mut verdict = Verdict::of_meta(&MetaError { code, details: String::new() });
+        verdict.evidence.push(("permission", self.status.name().to_owned()));
+        let again = self.call.limits.iter().filter_map(|limit| limit.expires_unix_s).max();
+        verdict.evidence.extend(again.map(|at| ("allowed_again_unix_s", at.to_string())));
+        verdict
+    }
+
     /// As the API shows it.
     pub fn to_json(&self) -> Value {
         let right = |right: &ActionRight| {
@@ -166,6 +177,9 @@ mod tests {
         let permission = read(SAMPLE).expect("a permission");
         assert_eq!((permission.status, permission.expires_unix_s), (PermissionStatus::Temporary, Some(1_795_343_479)));
         assert!(!permission.may_call() && permission.may_call_by_status());
+        let refusal = permission.refusal();
+        assert_eq!(refusal.code, "META_138012");
+        assert!(refusal.evidence.contains(&("allowed_again_unix_s", "1795622600".into())), "{:?}", refusal.evidence);
         assert_eq!(permission.call.limits[0].expires_unix_s, Some(1_795_622_600));
         assert_eq!((permission.ask.may, permission.ask.limits[1].period.as_str(), permission.ask.limits[1].used), (Some(true), "P7D", 1));
     }

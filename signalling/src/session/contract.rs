@@ -166,6 +166,13 @@ pub enum Notice {
         /// Payload of the button.
         cta_payload: Option<String>,
     },
+    /// A user called and could not be answered any more: the call is not announced, [`Self::Ended`] follows at once.
+    Missed {
+        /// The business number.
+        phone_number_id: Arc<str>,
+        /// The caller.
+        user: Box<Party>,
+    },
     /// We call; this is the key.
     Dialling {
         /// The business number.
@@ -238,6 +245,16 @@ pub struct CallView {
     pub media_ready: bool,
 }
 
+/// What counts as the pick-up of a call that we made (knob `bic.answer_signal`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum AnswerSignal {
+    /// `ACCEPTED`, or the first media of the user, whichever comes first (1.4): nothing of the first word is lost.
+    #[default]
+    Either,
+    /// `ACCEPTED` only: for whoever must not speak to a voice that is not the user's, such as an announcement.
+    Accepted,
+}
+
 /// Settings of the session machine.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
@@ -257,6 +274,8 @@ pub struct SessionConfig {
     pub terminate_deadline: Span,
     /// How long a call we made may ring (knob `bic.ring_timeout`).
     pub ring_deadline: Span,
+    /// What its pick-up is (knob `bic.answer_signal`).
+    pub answer_signal: AnswerSignal,
     /// How long ended calls are remembered (knob `webhook.tombstone_ttl`).
     pub tombstone_ttl: Span,
     /// Calls at one time; more are rejected.
@@ -283,6 +302,7 @@ impl Default for SessionConfig {
             graph_deadline: Span::from_secs(15),
             terminate_deadline: Span::from_secs(20),
             ring_deadline: Span::from_secs(60),
+            answer_signal: AnswerSignal::Either,
             tombstone_ttl: Span::from_secs(48 * 3_600),
             calls_max: 10_000,
             sdes_numbers: BTreeSet::new(),

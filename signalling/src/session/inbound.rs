@@ -3,7 +3,7 @@
 use tipring_engine::call::LocalParams;
 
 use super::call::{Call, Context, InFlight, Media, PROOF_WAIT, Phase, Step, taken_elsewhere};
-use super::contract::{Effect, Notice};
+use super::contract::{AnswerSignal, Effect, Notice};
 use super::types::{CallConnect, SdpText};
 use crate::graph::{GraphOutcome, code};
 use crate::sdp;
@@ -123,7 +123,10 @@ impl Call {
     pub(super) fn handle_first_media(&mut self, cx: &mut Context<'_>) {
         if let Phase::Proving { .. } = self.phase {
             self.activate(Notice::Accepted, cx);
-        } else if self.is_outbound() && matches!(self.phase, Phase::Announcing | Phase::Ringing { .. }) {
+        } else if self.is_outbound()
+            && cx.config.answer_signal == AnswerSignal::Either
+            && matches!(self.phase, Phase::Announcing | Phase::Ringing { .. })
+        {
             //= whatsapp-calling#section-1.4  ACCEPTED or the first media, whichever comes first
             self.answered_by_user(cx);
         }

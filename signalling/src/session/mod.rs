@@ -13,7 +13,9 @@
 mod tests;
 mod types;
 
-pub use contract::{CallKey, CallState, CallView, Command, Dial, Effect, Ending, EngineEvent, Input, Notice, RequestId, SessionConfig};
+pub use contract::{
+    AnswerSignal, CallKey, CallState, CallView, Command, Dial, Effect, Ending, EngineEvent, Input, Notice, RequestId, SessionConfig,
+};
 pub use registry::{Counts, Sessions};
 pub use types::{
     CallConnect, CallStatus, CallStatusKind, CallTerminate, Carried, Direction, Event, MetaError, OtherEvent, Party, PermissionReply,

@@ -209,11 +209,11 @@ impl Sessions {
             );
             verdict.evidence.push(("age_s", age.to_string()));
             let ending = Ending { verdict, answered: false, duration_s: None, confirmed: false };
-            self.effects.push_back(Effect::Notify {
-                call: key,
-                wacid: Some(connect.wacid.clone()),
-                notice: Notice::Ended(Box::new(ending)),
-            });
+            // Who called is told, so that somebody may call back.
+            let missed = Notice::Missed { phone_number_id, user: Box::new(connect.user.clone()) };
+            for notice in [missed, Notice::Ended(Box::new(ending))] {
+                self.effects.push_back(Effect::Notify { call: key, wacid: Some(connect.wacid.clone()), notice });
+            }
             return;
         }
         let is_full = self.calls.len() >= self.config.calls_max;

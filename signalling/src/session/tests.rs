@@ -1,5 +1,6 @@
 //! Each way a call can go, step by step: what is fed, what must come out, in order.
 
+mod orders;
 mod world;
 
 use std::sync::OnceLock;
@@ -133,6 +134,10 @@ impl Rig {
                 Effect::Notify { notice, .. } => match notice {
                     Notice::Offered { .. } => "offered".to_owned(),
                     Notice::Dialling { .. } => "dialling".to_owned(),
+                    Notice::Missed { phone_number_id, .. } => {
+                        assert_eq!(&*phone_number_id, NUMBER);
+                        "missed".to_owned()
+                    }
                     Notice::Status(status) => format!("status:{status:?}"),
                     Notice::Warning(_) => "warning".to_owned(),
                     other => format!("{other:?}"),
@@ -482,7 +487,7 @@ fn repetitions_act_once_and_changes_are_ignored_loudly() {
 #[test]
 fn a_stale_connect_is_missed_without_any_request() {
     let mut rig = Rig::new(SessionConfig::default());
-    assert_eq!(rig.webhook(offer_event("wacid.A", UNIX - 26)), ["ended:WEBHOOK_STALE"]);
+    assert_eq!(rig.webhook(offer_event("wacid.A", UNIX - 26)), ["missed", "ended:WEBHOOK_STALE"]);
     assert_eq!(rig.webhook(offer_event("wacid.A", UNIX)), [""; 0]);
     assert_eq!(rig.webhook(offer_event("wacid.B", UNIX - 25)), ["offered", "open"], "25 s is the last second");
     assert_eq!(rig.webhook(offer_event("wacid.C", UNIX + 3_600)), ["offered", "open"], "a clock of ours that is slow");

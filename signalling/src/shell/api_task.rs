@@ -32,6 +32,10 @@ impl ControlTask {
                 None => Ok(ApiReply::Json(self.book.stats(&id).unwrap_or_default())),
             },
             ApiOp::Dial(new) => self.dial(new),
+            ApiOp::Caller(id) => match (self.book.caller(&id), self.book.state(&id)) {
+                (Some((number, phone, user_id)), _) if phone.is_some() || user_id.is_some() => Ok(ApiReply::Caller(number, phone, user_id)),
+                (_, state) => Err(wrong(state, "only a user's call that is over, and whose caller Meta named, can be called back")),
+            },
             ApiOp::Accept { call, bridge } => {
                 let key = self.book.key(&call)?;
                 match self.book.state(&call) {

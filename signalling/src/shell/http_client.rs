@@ -25,7 +25,7 @@ pub(crate) struct GraphClient {
 
 impl GraphClient {
     /// Prepares TLS and the pool. `tokens` maps phone number id to access token.
-    pub(super) fn new(config: &GraphConfig, tokens: HashMap<Arc<str>, Secret>) -> Result<Self, String> {
+    pub(crate) fn new(config: &GraphConfig, tokens: HashMap<Arc<str>, Secret>) -> Result<Self, String> {
         let base = check_base_url(&config.base_url).map_err(|what| format!("graph.base_url {what}"))?;
         let plain = base.starts_with("http://");
         let mut builder = reqwest::Client::builder()

@@ -30,6 +30,11 @@ pub fn preflight(config: &Config) -> Vec<Fault> {
     tls.into_iter().chain(wavs).map(fault).collect()
 }
 
+/// Whether every WAV file that a bridge or prompt names can be played. The error is for an operator.
+pub(crate) fn check_wavs(config: &Config) -> Result<(), String> {
+    bridges::load_wavs(config).map(drop)
+}
+
 pub(crate) use bridges::Bridges;
 pub(crate) use control_task::HostCommand;
 pub(crate) use http_client::GraphClient;

@@ -154,7 +154,14 @@ impl Daemon {
         let keyed_by_sdes = config.numbers.iter().filter(|n| n.keying == KeyExchange::Sdes);
         let sdes_numbers = keyed_by_sdes.map(|n| Arc::from(n.phone_number_id.as_str())).collect();
         let task = ControlTask {
-            sessions: Sessions::new(SessionConfig { auto_answer: false, calls_max, sdes_numbers, ..SessionConfig::default() }),
+            sessions: Sessions::new(SessionConfig {
+                auto_answer: false,
+                calls_max,
+                sdes_numbers,
+                ring_deadline: Span::from_nanos(config.outbound.ring_max.as_nanos() as u64),
+                answer_signal: config.outbound.answer_signal,
+                ..SessionConfig::default()
+            }),
             engine: Arc::clone(&engine),
             graph,
             bridges,

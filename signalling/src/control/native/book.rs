@@ -117,7 +117,9 @@ impl Book {
 
     /// Takes a notice of the session machine.
     pub(crate) fn notice(&mut self, key: CallKey, wacid: Option<&Wacid>, notice: &Notice, at: At, entropy: &mut dyn Entropy) {
-        if let Notice::Offered { phone_number_id, .. } | Notice::Dialling { phone_number_id, .. } = notice {
+        if let Notice::Offered { phone_number_id, .. } | Notice::Dialling { phone_number_id, .. } | Notice::Missed { phone_number_id, .. } =
+            notice
+        {
             self.open(key, phone_number_id, matches!(notice, Notice::Dialling { .. }), at, entropy);
         } else if let (Notice::Ended(_), None) = (notice, self.by_key.get(&key)) {
             // Too late to be announced at all: it came and went in one notice.
@@ -133,6 +135,11 @@ impl Book {
                 record.user = (**user).clone();
                 let data = json!({ "direction": "inbound", "user": user_json(user), "deeplink_payload": deeplink_payload, "cta_payload": cta_payload });
                 ("call.offered", data)
+            }
+            // `call.missed` follows with the end.
+            Notice::Missed { user, .. } => {
+                record.user = (**user).clone();
+                return;
             }
             Notice::Dialling { user, biz_opaque, .. } => {
                 (record.user, record.opaque) = ((**user).clone(), biz_opaque.clone());
@@ -162,7 +169,11 @@ impl Book {
                     "disposition": disposition(ending.answered, &verdict.code),
                     "billed_s": ending.duration_s,
                     "confirmed_by_meta": ending.confirmed,
-                    "verdict": { "code": verdict.code, "text": verdict.sentence, "advice": verdict.advice, "evidence": evidence },
+                    "verdict": {
+                        "code": verdict.code, "text": verdict.sentence, "advice": verdict.advice, "evidence": evidence,
+                        "cause": verdict.info().map(|info| info.cause.name()), "retry": verdict.info().map(|info| info.retry.name()),
+                        "retry_after_s": verdict.info().and_then(|info| (info.retry_after_s > 0).then_some(info.retry_after_s)),
+                    },
                 }));
                 if record.media_open {
                     self.waiting.insert((at.now + FIGURES_WAIT, key), ());
@@ -221,9 +232,12 @@ impl Book {
     /// A user allows calls, or takes that back.
     pub(crate) fn permission(&mut self, reply: &PermissionReply, at: At) {
         let text = |p: &Option<Personal>| p.as_ref().map(|p| p.reveal().to_owned());
+        // A callback permission names the call that led to it (3.10).
+        let context = reply.context_id.as_ref().and_then(|id| Wacid::new(id.reveal()));
+        let call = context.as_ref().and_then(|id| self.calls.iter().find(|(_, r)| r.wacid.as_ref() == Some(id))).map(|(id, _)| id.as_str());
         let data = json!({
             "user": user_json(&reply.user), "accepted": reply.accepted, "permanent": reply.is_permanent, "expires_s": reply.expires_unix_s,
-            "by_user": reply.by_user, "message_id": text(&reply.message_id), "context_id": text(&reply.context_id),
+            "by_user": reply.by_user, "after_call": call, "message_id": text(&reply.message_id), "context_id": text(&reply.context_id),
         });
         self.push(None, "permission.reply", json!({ "number_id": reply.phone_number_id.as_deref(), "data": data }), at);
     }
@@ -293,6 +307,12 @@ impl Book {
     /// The id of a call.
     pub(crate) fn id(&self, key: CallKey) -> Option<&ApiCallId> {
         self.by_key.get(&key)
+    }
+
+    /// Whom to call back for a user's call that is over: business number, phone, business-scoped id.
+    pub(crate) fn caller(&self, id: &ApiCallId) -> Option<(Arc<str>, Option<Personal>, Option<Personal>)> {
+        let record = self.calls.get(id).filter(|record| !record.outbound && record.state == "ended" && !record.number_id.is_empty())?;
+        Some((record.number_id.clone(), record.user.phone.clone(), record.user.user_id.clone()))
     }
 
     /// Whether we made the call.
@@ -393,6 +413,10 @@ impl Book {
             data["rtt_ms"] = remote.rtt.or(stats.ice_rtt).map(|rtt| rtt.as_millis()).into();
             data["mos"] = quality(stats).into();
         }
+        let is_missed = !record.outbound && !record.answered && MISSED.contains(&data["disposition"].as_str().unwrap_or_default());
+        let missed = (is_missed && !record.number_id.is_empty()).then(|| {
+            json!({ "user": user_json(&record.user), "disposition": data["disposition"], "callback": format!("/v1/calls/{id}/callback") })
+        });
         record.state = "ended";
         record.ending = Some(data.clone());
         //= meta#R-07  number, opaque data, direction, duration
@@ -407,6 +431,9 @@ impl Book {
             self.records.pop_front();
         }
         self.records.push_back(cdr);
+        if let Some(missed) = missed {
+            self.tell(id, "call.missed", missed, at);
+        }
         self.tell(id, "call.ended", data, at);
         self.waiting.retain(|(_, waiting), ()| *waiting != key);
         self.by_key.remove(&key);
@@ -461,6 +488,9 @@ fn user_json(user: &Party) -> Value {
     let text = |p: &Option<Personal>| p.as_ref().map(|p| p.reveal().to_owned());
     json!({ "phone": text(&user.phone), "user_id": text(&user.user_id), "parent_user_id": text(&user.parent_user_id), "name": text(&user.name) })
 }
+
+/// Dispositions of a user's call that should be called back: the user wanted to talk and nobody did.
+const MISSED: [&str; 3] = ["not_answered", "failed", "cancelled"];
 
 fn disposition(answered: bool, code: &str) -> &'static str {
     match code {

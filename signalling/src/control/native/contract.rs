@@ -3,9 +3,10 @@
 use super::book::{ApiCallId, Lookup};
 use crate::config::BridgeConfig;
 use crate::control::problem::Problem;
-use crate::session::Dial;
+use crate::session::{Dial, Personal};
 use hyper::StatusCode;
 use serde_json::Value;
+use std::sync::Arc;
 use tipring_engine::engine::CallId;
 use tokio::sync::oneshot;
 
@@ -29,6 +30,8 @@ pub(crate) enum ApiOp {
     Stats(ApiCallId),
     /// Call a user.
     Dial(NewCall),
+    /// Who made this call, to be called back.
+    Caller(ApiCallId),
     /// Take a call that rings.
     Accept { call: ApiCallId, bridge: Option<BridgeConfig> },
     /// Decline it.
@@ -51,6 +54,8 @@ pub(crate) enum ApiReply {
     Json(Value),
     /// Ask the engine about this call.
     Media(CallId),
+    /// Business number, phone and business-scoped id of a user.
+    Caller(Arc<str>, Option<Personal>, Option<Personal>),
 }
 
 /// A request to the task.

@@ -98,6 +98,14 @@ struct AskBody {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
+struct CallbackBody {
+    bridge: Option<BridgeBody>,
+    opaque: Option<String>,
+    check_permission: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 struct EmptyBody {}
 
 impl Service for Native {
@@ -247,6 +255,7 @@ impl Native {
         let (op, status) = match rest {
             ["calls"] => return self.dial(json_body(body, false)?).await,
             ["permissions"] => return self.ask_permission(json_body(body, false)?).await,
+            ["calls", id, "callback"] => return self.call_back(call(id), json_body(body, true)?).await,
             ["calls", id, "accept"] => {
                 let body: AcceptBody = json_body(body, true)?;
                 (ApiOp::Accept { call: call(id), bridge: body.bridge.map(|b| self.bridge(&b)).transpose()? }, StatusCode::ACCEPTED)
@@ -271,6 +280,21 @@ impl Native {
             parts => return Err(no_such(parts)),
         };
         self.answer(op, status).await
+    }
+
+    /// Calls the user back whose call this was, from the number that was called.
+    async fn call_back(&self, call: ApiCallId, body: CallbackBody) -> Result<Reply, Problem> {
+        let ApiReply::Caller(number, to, recipient) = self.ask(ApiOp::Caller(call)).await? else { return Err(busy()) };
+        let text = |p: Option<Personal>| p.map(|p| p.reveal().to_owned());
+        self.dial(DialBody {
+            number_id: number.as_ref().to_owned(),
+            to: text(to),
+            recipient: text(recipient),
+            bridge: body.bridge,
+            opaque: body.opaque,
+            check_permission: body.check_permission,
+        })
+        .await
     }
 
     async fn dial(&self, body: DialBody) -> Result<Reply, Problem> {
@@ -298,17 +322,14 @@ impl Native {
         if permission.may_call() {
             return Ok(());
         }
-        let mut problem = Problem::new(
-            StatusCode::CONFLICT,
-            "META_138006",
-            format!("the user has not allowed calls: permission is {}", permission.status.name()),
-            "POST /v1/permissions asks the user; the answer comes as the event permission.reply",
-        );
-        if permission.may_call_by_status() {
-            problem.code = "META_138012".into();
-            problem.detail = "the limit of connected calls to this user is reached".into();
-            problem.hint = "call again when the limit expires: GET /v1/permissions tells".into();
-        }
+        let verdict = permission.refusal();
+        let mut problem =
+            Problem::new(StatusCode::CONFLICT, "", format!("{}: permission is {}", verdict.sentence, permission.status.name()), "");
+        problem.hint = match permission.may_call_by_status() {
+            true => "call again when the limit expires: GET /v1/permissions tells".into(),
+            false => "POST /v1/permissions asks the user; the answer comes as the event permission.reply".into(),
+        };
+        problem.code = verdict.code;
         Err(problem)
     }
 
@@ -392,12 +413,18 @@ impl Native {
         Ok(reply)
     }
 
-    /// Asks the control task and writes its answer.
-    async fn answer(&self, op: ApiOp, status: StatusCode) -> Result<Reply, Problem> {
+    /// Asks the control task.
+    async fn ask(&self, op: ApiOp) -> Result<ApiReply, Problem> {
         let (reply, answer) = oneshot::channel();
         self.control.try_send(HostCommand::Api(Box::new(ApiRequest { op, reply }))).map_err(|_| busy())?;
-        let body = match answer.await.map_err(|_| busy())?? {
+        Ok(answer.await.map_err(|_| busy())??)
+    }
+
+    /// Asks the control task and writes its answer.
+    async fn answer(&self, op: ApiOp, status: StatusCode) -> Result<Reply, Problem> {
+        let body = match self.ask(op).await? {
             ApiReply::Json(body) => body,
+            ApiReply::Caller(..) => Value::Null,
             ApiReply::Media(call) => {
                 let engine = Arc::clone(&self.engine);
                 // The engine answers with its next turn; the wait must not hold the other connections up.
@@ -442,7 +469,7 @@ impl Native {
 }
 
 /// Where POST is at home, with ids as `*`.
-const POSTS: [&str; 9] = [
+const POSTS: [&str; 10] = [
     "calls",
     "permissions",
     "calls/*/accept",
@@ -450,6 +477,7 @@ const POSTS: [&str; 9] = [
     "calls/*/terminate",
     "calls/*/bridge",
     "calls/*/play",
+    "calls/*/callback",
     "node/drain",
     "node/undrain",
 ];

@@ -91,7 +91,14 @@ fn an_end_without_media_is_told_at_once_and_with_silent_media_after_a_while() {
     let mut world = World::new();
     world.notice(1, &offered(), 0);
     world.notice(1, &ended(false), 10);
-    assert_eq!(kinds(&world.events()), ["call.offered", "call.ended"]);
+    let told = world.events();
+    assert_eq!(kinds(&told), ["call.offered", "call.missed", "call.ended"]);
+    // A user who was not spoken to can be called back.
+    let id = ApiCallId::of(told[1]["call_id"].as_str().expect("an id"));
+    assert_eq!(told[1]["data"]["callback"], format!("/v1/calls/{id}/callback"));
+    assert_eq!(told[1]["data"]["user"]["phone"], "447700900123");
+    let (number, phone, _) = world.book.caller(&id).expect("a caller");
+    assert_eq!((&*number, phone.as_ref().map(Personal::reveal)), ("1047", Some("447700900123")));
     world.notice(2, &offered(), 0);
     world.book.media_opened(CallKey(2), "echo");
     world.notice(2, &ended(false), 10);
@@ -99,7 +106,7 @@ fn an_end_without_media_is_told_at_once_and_with_silent_media_after_a_while() {
     assert_eq!(kinds(&world.events()), ["call.offered"]);
     world.book.handle_timeout(at(2_010));
     let events = world.events();
-    assert_eq!((kinds(&events), events[0]["data"]["disposition"].as_str()), (vec!["call.ended"], Some("failed")));
+    assert_eq!((kinds(&events), events[0]["data"]["disposition"].as_str()), (vec!["call.missed", "call.ended"], Some("failed")));
     world.book.media(CallKey(2), &media_ended(), at(3_000));
     assert!(world.events().is_empty() && world.book.is_quiet(), "the end is told once");
 }
