@@ -8,6 +8,7 @@ mod outbound;
 mod reader;
 mod rtp;
 mod secret;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
 pub use outbound::OutboundConfig;
 pub use reader::Fault;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
+pub use store::StoreConfig;
 
 use crate::sdp::KeyExchange;
 use reader::{Reader, Section, nearest};
@@ -47,6 +49,8 @@ pub struct Config {
     pub prompts: Vec<PromptConfig>,
     /// Call detail records; absent: none are written.
     pub cdr: Option<CdrConfig>,
+    /// What outlives a crash; absent: nothing does.
+    pub store: Option<StoreConfig>,
     /// Where recordings go; absent: no bridge may record.
     pub record: Option<RecordConfig>,
     /// What is logged and how.
@@ -203,6 +207,7 @@ impl Default for Config {
             api: None,
             prompts: Vec::new(),
             cdr: None,
+            store: None,
             record: None,
             log: LogConfig { json: false, filter: "info".into() },
             drain_max: Duration::from_secs(30),
@@ -315,6 +320,7 @@ impl Config {
         let api = api::read_api(r, root);
         let prompts = api::read_prompts(r, root);
         let cdr = api::read_cdr(r, root);
+        let store = store::read_store(r, root);
         if let Some(i) = numbers.iter().position(|n| n.waits).filter(|_| api.is_none()) {
             r.fault(format!("number[{i}].answer"), None, "is \"wait\", but nobody could accept its calls", "add [api] with a [[api.key]]");
         }
@@ -353,7 +359,7 @@ impl Config {
                 "add [webhook] and [[number]] to answer WhatsApp calls, or [direct] to exchange SDP by hand",
             );
         }
-        Self { http, engine, graph, webhook, numbers, direct, api, prompts, cdr, record, log: log_config, drain_max, outbound }
+        Self { http, engine, graph, webhook, numbers, direct, api, prompts, cdr, store, record, log: log_config, drain_max, outbound }
     }
 }
 

@@ -14,7 +14,7 @@ use tipring_engine::time::{Span, Time};
 use super::contract::{CallKey, CallState, CallView, Command, Dial, Effect, Ending, EngineEvent, Notice, RequestId, SessionConfig};
 use super::types::{CallTerminate, SdpText, TerminateStatus, Wacid};
 use crate::graph::{GraphAction, GraphOutcome, code};
-use crate::sdp::RemoteSdp;
+use crate::sdp::{KeyExchange, RemoteSdp};
 use crate::verdict::{Evidence, Verdict};
 
 /// A call from its announcement to its `Ended` notice.
@@ -28,6 +28,8 @@ pub(super) struct Call {
     pub remote_text: Option<SdpText>,
     /// The peer's description until our answer is written.
     pub remote: Option<Box<RemoteSdp>>,
+    /// How it is keyed: what the number said when the call began, whatever it says later (3.11).
+    pub keying: KeyExchange,
     /// For the `o=` line of ours.
     pub session_id: u64,
     /// Our description: the same bytes in every request (rule 14).
@@ -48,6 +50,8 @@ pub(super) struct Call {
     pub rang: bool,
     /// The user declined a call we made.
     pub declined: bool,
+    /// The process that made it has died: it is to be ended as soon as its id is known.
+    pub is_orphan: bool,
     verdict: Option<Verdict>,
 }
 
@@ -131,6 +135,7 @@ impl Call {
             dial: None,
             remote_text: None,
             remote: None,
+            keying: KeyExchange::default(),
             session_id: 0,
             local_text: None,
             phase: Phase::Opening,
@@ -145,6 +150,7 @@ impl Call {
             answered: false,
             rang: false,
             declined: false,
+            is_orphan: false,
             verdict: None,
         }
     }
@@ -293,7 +299,9 @@ impl Call {
         match self.phase {
             Phase::Ringing { media_deadline: Some(deadline) } if deadline <= cx.now => self.handle_media_late(cx),
             Phase::Proving { until } if until <= cx.now => self.release(accept_unproven(), cx),
-            Phase::AwaitingId { until } if until <= cx.now => self.release(Verdict::of_lost("connect"), cx),
+            Phase::AwaitingId { until } if until <= cx.now => {
+                self.release(if self.is_orphan { process_died() } else { Verdict::of_lost("connect") }, cx);
+            }
             Phase::Autopsy { until, duration_s } if until <= cx.now => self.finish(duration_s, true, cx),
             Phase::Opening | Phase::Announcing | Phase::Ringing { .. } if self.give_up <= cx.now => {
                 self.end(if self.declined { declined() } else { not_answered() }, cx);
@@ -465,6 +473,15 @@ pub(super) const ID_WAIT: Span = Span::from_secs(10);
 
 fn not_answered() -> Verdict {
     Verdict::fixed("NOT_ANSWERED", "nobody answered in time", "accept within 25 s of the webhook, or look at how late the webhook came")
+}
+
+/// Of a call whose process is gone.
+pub(super) fn process_died() -> Verdict {
+    Verdict::fixed(
+        "PROCESS_DIED",
+        "the process that carried the call ended without warning, so the call was ended",
+        "look at the logs and the kernel's messages of that time",
+    )
 }
 
 fn rejected() -> Verdict {

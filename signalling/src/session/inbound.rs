@@ -25,7 +25,7 @@ impl Call {
             },
             cx,
         );
-        match sdp::read_offer_as(text, cx.config.key_exchange(&self.phone_number_id)) {
+        match sdp::read_offer_as(text, self.keying) {
             Ok(remote) => {
                 self.media = Media::Open;
                 cx.effects.push_back(Effect::OpenCall { call: self.key, remote: Some(Box::new(remote.params.clone())) });

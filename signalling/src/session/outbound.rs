@@ -2,7 +2,7 @@
 
 use tipring_engine::call::LocalParams;
 
-use super::call::{Call, Context, ID_WAIT, Media, Phase, Step};
+use super::call::{Call, Context, ID_WAIT, Media, Phase, Step, process_died};
 use super::contract::{Dial, Effect, Notice};
 use super::types::{CallConnect, CallStatusKind, Party, SdpText};
 use crate::graph::GraphOutcome;
@@ -26,7 +26,7 @@ impl Call {
     }
 
     pub(super) fn offer(&mut self, local: &LocalParams, cx: &mut Context<'_>) {
-        self.local_text = Some(SdpText::new(sdp::write_offer_as(local, self.session_id, cx.config.key_exchange(&self.phone_number_id))));
+        self.local_text = Some(SdpText::new(sdp::write_offer_as(local, self.session_id, self.keying)));
         self.phase = Phase::Announcing;
         self.post(Step::Connect, 1, false, cx);
     }
@@ -70,12 +70,15 @@ impl Call {
         if self.wacid.is_none() {
             self.wacid = Some(connect.wacid.clone());
         }
+        if self.is_orphan {
+            return self.end(process_died(), cx);
+        }
         if matches!(self.phase, Phase::Announcing | Phase::AwaitingId { .. }) {
             self.phase = Phase::Ringing { media_deadline: None };
             self.give_up = cx.now + cx.config.ring_deadline;
         }
         self.remote_text = Some(SdpText::new(text));
-        match sdp::read_answer_as(text, cx.config.key_exchange(&self.phone_number_id)) {
+        match sdp::read_answer_as(text, self.keying) {
             Ok(remote) => cx.effects.push_back(Effect::SetRemote { call: self.key, remote: Box::new(remote.params) }),
             Err(error) => self.end(Verdict::of_sdp(&error), cx),
         }

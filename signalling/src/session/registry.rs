@@ -4,11 +4,12 @@
 //! `connect`. Refuses: what happens inside a call (`call.rs`), whose numbers these are (the shell routes), HTTP.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use tipring_engine::error::AdmitError;
 use tipring_engine::time::{Span, Time};
 
-use super::call::{Call, Context, Phase, Requests};
+use super::call::{Call, Context, Phase, Requests, process_died};
 use super::contract::{CallKey, CallView, Dial, Effect, Ending, Input, Notice, SessionConfig};
 use super::outbound::dialling;
 use super::types::{CallConnect, CallTerminate, Direction, Event, SdpType, Wacid};
@@ -85,6 +86,41 @@ impl Sessions {
             Input::Dial(dial) => self.dial(dial, unix_s, now),
             Input::Timeout => self.handle_timeout(now),
         }
+    }
+
+    /// A call that was open when the process before this one died: it is ended at Meta. Its end is told like any other.
+    pub fn recover(&mut self, wacid: &Wacid, phone_number_id: Arc<str>, now: Time) -> CallKey {
+        let key = self.new_key();
+        let mut call = Call::new(key, Some(wacid.clone()), phone_number_id, now);
+        // Meta may know our SDP, so `terminate` and not `reject`.
+        call.touched = true;
+        self.key_by_wacid.insert(wacid.clone(), key);
+        self.calls.insert(key, call);
+        self.with_call(key, now, |call, cx| call.end(process_died(), cx));
+        key
+    }
+
+    /// A call whose `connect` the process before this one may have posted: it is ended as soon as a webhook tells its id.
+    pub fn recover_dial(&mut self, dial: Box<Dial>, now: Time) -> CallKey {
+        let key = self.new_key();
+        let until = now + self.config.ring_deadline;
+        let mut call = Call::new(key, None, dial.phone_number_id.clone(), until);
+        call.dial = Some(dial);
+        call.is_orphan = true;
+        call.phase = Phase::AwaitingId { until };
+        self.calls.insert(key, call);
+        self.with_call(key, now, |_, _| {});
+        key
+    }
+
+    /// A call that had ended before this process began.
+    pub fn entomb(&mut self, wacid: &Wacid, now: Time) {
+        self.tombstones.insert(wacid, now);
+    }
+
+    /// From now on calls of these numbers are keyed by SDES; running calls stay as they are.
+    pub fn set_sdes_numbers(&mut self, numbers: BTreeSet<Arc<str>>) {
+        self.config.sdes_numbers = numbers;
     }
 
     /// The next thing to do.
@@ -227,7 +263,8 @@ impl Sessions {
         }
         //= meta#R-33  what is left of the window
         let give_up = now + (window - Span::from_secs(age));
-        let call = Call::new(key, Some(connect.wacid.clone()), phone_number_id, give_up);
+        let mut call = Call::new(key, Some(connect.wacid.clone()), phone_number_id, give_up);
+        call.keying = self.config.key_exchange(&call.phone_number_id);
         let session_id = session_id(unix_s, key);
         self.key_by_wacid.insert(connect.wacid.clone(), key);
         self.calls.insert(key, call);
@@ -238,7 +275,8 @@ impl Sessions {
 
     fn dial(&mut self, dial: Box<Dial>, unix_s: i64, now: Time) {
         let key = self.new_key();
-        let call = Call::new(key, None, dial.phone_number_id.clone(), now + self.config.ring_deadline);
+        let mut call = Call::new(key, None, dial.phone_number_id.clone(), now + self.config.ring_deadline);
+        call.keying = self.config.key_exchange(&call.phone_number_id);
         let is_full = self.calls.len() >= self.config.calls_max;
         self.counts.refused_full += u64::from(is_full);
         self.calls.insert(key, call);

@@ -3,8 +3,9 @@
 //! Decides: whether a request fits the call's state. Given: one request at a time, between two inputs of the session machine. Refuses: to wait.
 
 use super::bridges::bridge_name;
+use super::cdr::Record;
 use super::control_task::ControlTask;
-use super::observe::{CallRef, unix_ms};
+use super::observe::{CallRef, unix_ms, unix_s};
 use crate::config::BridgeConfig;
 use crate::control::{ApiError, ApiOp, ApiReply, ApiRequest, At, NewCall};
 use crate::session::{CallKey, Command, Input};
@@ -154,14 +155,18 @@ impl ControlTask {
 
     /// Hands on what the book has to tell.
     pub(super) fn tell_events(&mut self) {
-        while let Some(event) = self.book.poll_event() {
+        while let Some(mut event) = self.book.poll_event() {
+            event.receipt = self.receipt.clone();
             self.hub.publish(event);
         }
-        while let Some(record) = self.book.poll_record() {
-            if let Some(records) = &self.records
-                && let Err(record) = records.try_send(record)
-            {
-                tracing::error!(error = %record, "a call detail record is lost: the disk does not follow");
+        while let Some((key, wacid, value)) = self.book.poll_record() {
+            let Some(records) = &self.records else {
+                self.store.ended(key, wacid.as_ref(), unix_s());
+                continue;
+            };
+            if let Err(e) = records.try_send(Record { value, call: (key, wacid.clone()), receipt: self.receipt.clone() }) {
+                tracing::error!(error = %e, "a call detail record is lost: the disk does not follow");
+                self.store.ended(key, wacid.as_ref(), unix_s());
             }
         }
     }

@@ -3,22 +3,35 @@
 //! Decides: when the file is opened (for each record, so that renaming rotates it) and what stands for a phone number. Refuses: to hold a call up: a thread of its own
 //! takes records from a bounded queue.
 
+use super::observe::unix_s;
+use super::store::{Receipt, Store};
 use crate::config::CdrConfig;
+use crate::session::{CallKey, Wacid};
 use crate::webhook::signature;
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
+/// A record on its way to the disk, and what is over once it is there.
+pub(super) struct Record {
+    pub(super) value: Value,
+    /// The call.
+    pub(super) call: (CallKey, Option<Wacid>),
+    /// The webhook that ended it.
+    pub(super) receipt: Receipt,
+}
+
 /// Starts the writer. It ends when the sender is dropped and everything is written.
-pub(super) fn start(config: CdrConfig) -> Result<(mpsc::Sender<Value>, std::thread::JoinHandle<()>), String> {
+pub(super) fn start(config: CdrConfig, store: Arc<Store>) -> Result<(mpsc::Sender<Record>, std::thread::JoinHandle<()>), String> {
     // Opened once at the start, so that a wrong path is told then.
     append(&config, b"").map_err(|e| format!("cdr.file: cannot be written: {e}"))?;
-    let (tx, mut records) = mpsc::channel::<Value>(RECORDS_WAITING_MAX);
+    let (tx, mut records) = mpsc::channel::<Record>(RECORDS_WAITING_MAX);
     let thread = std::thread::Builder::new()
         .name("tipring-cdr".into())
         .spawn(move || {
-            while let Some(mut record) = records.blocking_recv() {
+            while let Some(Record { value: mut record, call: (key, wacid), receipt }) = records.blocking_recv() {
                 if let Some(salt) = &config.salt {
                     hide(&mut record, salt.expose().as_bytes());
                 }
@@ -26,6 +39,9 @@ pub(super) fn start(config: CdrConfig) -> Result<(mpsc::Sender<Value>, std::thre
                 if let Err(e) = append(&config, line.as_bytes()) {
                     tracing::error!(error = %e, "a call detail record is lost");
                 }
+                // In this order: a crash in between writes the record twice rather than never.
+                store.ended(key, wacid.as_ref(), unix_s());
+                drop(receipt);
             }
         })
         .map_err(|e| format!("the thread tipring-cdr does not start: {e}"))?;
@@ -76,9 +92,11 @@ mod tests {
         let file = dir.join("cdr.jsonl");
         for (salt, plain) in [(None, true), (Some(Secret::new("salt")), false)] {
             let _ = std::fs::remove_file(&file);
-            let (tx, thread) = start(CdrConfig { file: file.clone(), salt }).unwrap();
-            tx.try_send(record()).unwrap();
-            tx.try_send(record()).unwrap();
+            let (tx, thread) = start(CdrConfig { file: file.clone(), salt }, Arc::new(Store::none())).unwrap();
+            for _ in 0..2 {
+                let record = Record { value: record(), call: (CallKey(1), None), receipt: Receipt::default() };
+                assert!(tx.try_send(record).is_ok());
+            }
             drop(tx);
             thread.join().unwrap();
             let text = std::fs::read_to_string(&file).unwrap();
@@ -94,6 +112,6 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_is_told_at_the_start() {
         let config = CdrConfig { file: "/nonexistent/cdr.jsonl".into(), salt: None };
-        assert!(start(config).err().is_some_and(|e| e.contains("cdr.file")));
+        assert!(start(config, Arc::new(Store::none())).err().is_some_and(|e| e.contains("cdr.file")));
     }
 }

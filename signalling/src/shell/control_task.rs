@@ -4,14 +4,16 @@
 //! whose result comes back as an input.
 
 use super::bridges::{Bridges, bridge_name};
+use super::cdr::Record;
 use super::http_client::GraphClient;
 use super::metrics::Metrics;
 use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
 use super::routes::Delivery;
+use super::store::{Found, OpenCall, Receipt, Store};
 use super::tls::OsEntropy;
 use crate::config::BridgeConfig;
 use crate::control::{ApiCallId, ApiRequest, Book, Direct, EventHub};
-use crate::graph::GraphOutcome;
+use crate::graph::{GraphAction, GraphOutcome};
 use crate::sdp;
 use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, Notice, RequestId, Sessions, Wacid};
 use crate::verdict::{Evidence, LocalCandidates};
@@ -24,7 +26,7 @@ use std::time::Duration;
 use tipring_engine::call::{CallEvent, RemoteParams, SetupRole};
 use tipring_engine::engine::{CallId, CommandError, Engine, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
-use tipring_engine::time::Span;
+use tipring_engine::time::{Span, Time};
 use tokio::sync::{mpsc, watch};
 
 /// What the host of the daemon may ask.
@@ -78,7 +80,13 @@ pub(super) struct ControlTask {
     /// Who listens to it.
     pub(super) hub: Arc<EventHub>,
     /// Call detail records on their way to the disk.
-    pub(super) records: Option<mpsc::Sender<serde_json::Value>>,
+    pub(super) records: Option<mpsc::Sender<Record>>,
+    /// What outlives this process.
+    pub(super) store: Arc<Store>,
+    /// The webhook that is being dealt with.
+    pub(super) receipt: Receipt,
+    /// Webhooks whose events wait for a call to learn its id, and until when.
+    pub(super) held: VecDeque<(Time, Receipt)>,
     /// Names calls and this run.
     pub(super) entropy: OsEntropy,
     /// The bridge of the call that is being dialled.
@@ -139,7 +147,8 @@ impl MediaTable {
 
 impl ControlTask {
     /// Runs until the stop is complete: drained or timed out, calls told to end, Graph answered or given up.
-    pub(super) async fn run(mut self, mut inputs: Inputs) {
+    pub(super) async fn run(mut self, mut inputs: Inputs, found: Found) {
+        self.recover(found);
         let mut stop = Stop::Run;
         let mut give_up: Option<tokio::time::Instant> = None;
         loop {
@@ -151,7 +160,7 @@ impl ControlTask {
             tokio::select! {
                 Some(event) = inputs.engine.recv() => self.engine_event(event.0, event.1),
                 Some(reply) = self.replies.1.recv() => self.graph_reply(reply),
-                Some(delivery) = inputs.webhooks.recv() => self.webhook(&delivery),
+                Some(delivery) = inputs.webhooks.recv() => self.webhook(delivery),
                 Some(command) = inputs.host.recv() => self.host_command(command),
                 () = sleep_until(next) => {
                     if wake.is_some_and(|w| w <= tokio::time::Instant::now()) {
@@ -209,8 +218,55 @@ impl ControlTask {
         tokio::time::Instant::now() + STOP_NOW_MAX
     }
 
-    fn webhook(&mut self, delivery: &Delivery) {
-        let events = match envelope::parse(&delivery.bytes) {
+    /// Takes up what the process before this one left: its calls are ended at Meta, what it was told and did not deal with is dealt with.
+    fn recover(&mut self, found: Found) {
+        let at = self.at();
+        for wacid in &found.ended {
+            self.sessions.entomb(wacid, at.now);
+        }
+        if !found.open.is_empty() || !found.deliveries.is_empty() {
+            tracing::warn!(
+                calls = found.open.len(),
+                webhooks = found.deliveries.len(),
+                "the process before this one died: taking up what it left"
+            );
+        }
+        for (row, open) in found.open {
+            let (key, number, wacid) = match open {
+                OpenCall::Known { wacid, phone_number_id } => {
+                    (self.sessions.recover(&wacid, phone_number_id.clone(), at.now), phone_number_id, Some(wacid))
+                }
+                OpenCall::Dialled(dial) => {
+                    let number = dial.phone_number_id.clone();
+                    (self.sessions.recover_dial(dial, at.now), number, None)
+                }
+            };
+            self.store.adopted(key, row);
+            self.book.recovered(key, &number, wacid, at, &mut self.entropy);
+        }
+        self.feed(Input::Timeout);
+        for (kept, receipt) in found.deliveries {
+            self.webhook(Delivery { kept, receipt: Some(receipt), _budget: None });
+        }
+    }
+
+    fn webhook(&mut self, mut delivery: Delivery) {
+        // Until the last event of it is told to whoever must hear it, it stays in the store.
+        self.receipt = delivery.receipt.take().unwrap_or_default();
+        let parked = self.sessions.counts().parked;
+        self.deal_with(&delivery);
+        let now = self.watch.now();
+        while self.held.front().is_some_and(|(until, _)| *until <= now) {
+            self.held.pop_front();
+        }
+        let receipt = std::mem::take(&mut self.receipt);
+        if self.sessions.counts().parked > parked {
+            self.held.push_back((now + PARKED_WAIT, receipt));
+        }
+    }
+
+    fn deal_with(&mut self, delivery: &Delivery) {
+        let events = match envelope::parse(&delivery.kept.body) {
             Ok(events) => events,
             Err(e) => {
                 tracing::warn!(error = ?e, "a signed webhook cannot be read");
@@ -225,8 +281,28 @@ impl ControlTask {
             self.watch.tell(DaemonEvent::WebhookEvent { what: if ours { what } else { "other_number" }, wacid });
             if ours {
                 self.carry(&event);
+                let (is_end, wacid) = match &event {
+                    Event::Terminate(t) => (true, Some(t.wacid.clone())),
+                    Event::Connect(c) => (false, Some(c.wacid.clone())),
+                    _ => (false, None),
+                };
+                let is_known = wacid.as_ref().is_some_and(|w| self.sessions.by_wacid(w).is_some());
                 self.feed(Input::Webhook(event));
+                match wacid {
+                    Some(wacid) if is_end && !is_known => self.store.ended(CallKey(0), Some(&wacid), unix_s()),
+                    Some(wacid) if !is_end => self.name(&wacid),
+                    _ => {}
+                }
             }
+        }
+    }
+
+    /// Writes down the id of a call that we made, once it is known.
+    fn name(&self, wacid: &Wacid) {
+        if let Some(view) = self.sessions.by_wacid(wacid).and_then(|key| self.sessions.call(key))
+            && view.outbound
+        {
+            self.store.named(view.call, &OpenCall::Known { wacid: wacid.clone(), phone_number_id: view.phone_number_id });
         }
     }
 
@@ -251,7 +327,14 @@ impl ControlTask {
             outcome: reply.outcome.clone(),
             took: reply.took,
         });
+        let named = match &reply.outcome {
+            GraphOutcome::Success { wacid } => wacid.clone(),
+            _ => None,
+        };
         self.feed(Input::GraphReply { request: reply.request, outcome: reply.outcome });
+        if let Some(wacid) = named {
+            self.name(&wacid);
+        }
     }
 
     fn host_command(&mut self, command: HostCommand) {
@@ -336,7 +419,12 @@ impl ControlTask {
                 let (graph, replies, name, watch) = (Arc::clone(&self.graph), self.replies.0.clone(), action.name(), self.watch.clone());
                 self.in_flight += 1;
                 self.watch.tell(DaemonEvent::GraphRequest { call, action: name });
+                let written = self.write_down(call, &phone_number_id, &action);
                 tokio::spawn(async move {
+                    if let Some(written) = written {
+                        // If the disk fails the call goes on all the same; only a crash would leave it to Meta's own time-out.
+                        let _ = written.await;
+                    }
                     let started = watch.now();
                     let outcome = graph.post(&phone_number_id, &action).await;
                     let took = Duration::from_nanos(watch.now().since(started).as_nanos());
@@ -365,6 +453,24 @@ impl ControlTask {
             }
             Effect::Notify { call, wacid, notice } => self.notice(call, wacid, notice),
         }
+    }
+
+    /// From the first request on a call is open at Meta: that must be on the disk before the request is sent.
+    fn write_down(&self, call: CallKey, number: &Arc<str>, action: &GraphAction) -> Option<tokio::sync::oneshot::Receiver<bool>> {
+        let phone_number_id = number.clone();
+        let open = match action {
+            GraphAction::PreAccept { wacid, .. } | GraphAction::Accept { wacid, .. } | GraphAction::Reject { wacid } => {
+                OpenCall::Known { wacid: wacid.clone(), phone_number_id }
+            }
+            GraphAction::Connect { to, recipient, biz_opaque, .. } => OpenCall::Dialled(Box::new(Dial {
+                phone_number_id,
+                to: to.clone(),
+                recipient: recipient.clone(),
+                biz_opaque: biz_opaque.clone(),
+            })),
+            GraphAction::Terminate { .. } => return None,
+        };
+        self.store.opening(call, &open)
     }
 
     /// Tells everybody, and answers a call of a number that answers by itself.
@@ -464,6 +570,8 @@ fn describe(event: &Event) -> (&'static str, Option<Wacid>, Option<Arc<str>>) {
     }
 }
 
+/// How long a webhook stays in the store whose event waits for a call to learn its id: a little longer than the session machine lets it wait.
+const PARKED_WAIT: Span = Span::from_secs(11);
 /// How long a call may take to say whether it takes digits: several turns of a shard.
 const DIGITS_WAIT: Span = Span::from_millis(200);
 /// How long an immediate stop waits for Graph to take the hang-ups.

@@ -13,6 +13,7 @@ mod observe;
 mod recorder;
 mod routes;
 mod run;
+mod store;
 mod tls;
 
 pub use metrics::{HookResult, Metrics, MetricsSnapshot};
@@ -39,4 +40,5 @@ pub(crate) use bridges::Bridges;
 pub(crate) use control_task::HostCommand;
 pub(crate) use http_client::GraphClient;
 pub(crate) use observe::Watch;
+pub(crate) use store::Receipt;
 pub(crate) use tls::random;

@@ -38,13 +38,15 @@ pub enum WebhookResult {
     TooSlow,
     /// The queue is full, 503: Meta sends it again.
     QueueFull,
+    /// It could not be put into the store, 503: Meta sends it again.
+    NotStored,
     /// The sender went away before the end.
     Broken,
 }
 
 impl WebhookResult {
     /// Every result, in counter order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Taken,
         Self::SignatureMissing,
         Self::SignatureMalformed,
@@ -52,6 +54,7 @@ impl WebhookResult {
         Self::TooLarge,
         Self::TooSlow,
         Self::QueueFull,
+        Self::NotStored,
         Self::Broken,
     ];
 
@@ -65,6 +68,7 @@ impl WebhookResult {
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
             Self::QueueFull => "queue_full",
+            Self::NotStored => "not_stored",
             Self::Broken => "broken",
         }
     }
@@ -76,7 +80,7 @@ impl WebhookResult {
             Self::SignatureMissing | Self::SignatureMalformed | Self::SignatureWrong => 401,
             Self::TooLarge => 413,
             Self::TooSlow => 408,
-            Self::QueueFull => 503,
+            Self::QueueFull | Self::NotStored => 503,
             Self::Broken => 400,
         }
     }

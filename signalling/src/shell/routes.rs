@@ -4,12 +4,12 @@
 
 use super::http_server::{BodyError, Reply, Service, method_not_allowed, query_pairs, read_body, text, typed};
 use super::metrics::Metrics;
-use super::observe::{DaemonEvent, Watch, WebhookResult};
+use super::observe::{DaemonEvent, Watch, WebhookResult, unix_ms};
+use super::store::{KeptDelivery, Receipt, Store};
 use crate::config::WebhookConfig;
 use crate::webhook::{envelope, signature};
-use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,14 +20,26 @@ mod tests;
 
 /// A verified delivery that waits for the control task. Holds its share of the memory budget until it is dropped.
 pub(super) struct Delivery {
-    pub(super) bytes: Bytes,
+    pub(super) kept: KeptDelivery,
+    /// Taken by whoever deals with it.
+    pub(super) receipt: Option<Receipt>,
     pub(super) _budget: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        // Nobody took it: the daemon stops, and the next one will.
+        if let Some(receipt) = self.receipt.take() {
+            receipt.leave();
+        }
+    }
 }
 
 /// What the public listener knows.
 pub(super) struct Routes {
     pub(super) webhook: Option<WebhookConfig>,
     pub(super) queue: mpsc::Sender<Delivery>,
+    pub(super) store: Arc<Store>,
     pub(super) bodies: Arc<Semaphore>,
     pub(super) read_timeout: Duration,
     /// Media calls that have not ended.
@@ -87,6 +99,8 @@ impl Routes {
     async fn take(&self, webhook: &WebhookConfig, request: Request<Incoming>) -> (WebhookResult, usize) {
         // Without the header nothing can be proven: the body is not even read.
         let Some(header) = request.headers().get("x-hub-signature-256").cloned() else { return (WebhookResult::SignatureMissing, 0) };
+        let content_type =
+            request.headers().get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok()).unwrap_or("application/json").to_owned();
         let body = match read_body(request.into_body(), envelope::BODY_BYTES_MAX, self.read_timeout, &self.bodies).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => return (WebhookResult::TooLarge, 0),
@@ -101,15 +115,36 @@ impl Routes {
         //= meta#R-45  over the raw bytes, before anything is parsed
         let result = match signature::verify(&body.bytes, Some(header), &secrets) {
             //= meta#R-38  the queue, then the answer; what it means comes later
-            Ok(_) => match self.queue.try_send(Delivery { bytes: body.bytes, _budget: body.budget }) {
-                Ok(()) => WebhookResult::Taken,
-                Err(_) => WebhookResult::QueueFull,
-            },
+            Ok(_) => {
+                let kept = KeptDelivery {
+                    app: String::new(),
+                    signature: header.to_owned(),
+                    content_type,
+                    at_unix_ms: unix_ms(),
+                    body: body.bytes,
+                };
+                self.queue(kept, body.budget).await
+            }
             Err(signature::SignatureError::Missing) => WebhookResult::SignatureMissing,
             Err(signature::SignatureError::Malformed) => WebhookResult::SignatureMalformed,
             Err(signature::SignatureError::NoSecret | signature::SignatureError::Mismatch) => WebhookResult::SignatureWrong,
         };
         (result, bytes)
+    }
+}
+
+impl Routes {
+    /// Keeps a proven delivery and queues it: after that it can be answered 200.
+    async fn queue(&self, kept: KeptDelivery, budget: Option<OwnedSemaphorePermit>) -> WebhookResult {
+        // The place comes first: what is kept and then not queued would come again after a restart although Meta was told 503.
+        let Ok(place) = self.queue.try_reserve() else { return WebhookResult::QueueFull };
+        match self.store.keep(&kept).await {
+            Ok(receipt) => {
+                place.send(Delivery { kept, receipt: Some(receipt), _budget: budget });
+                WebhookResult::Taken
+            }
+            Err(_) => WebhookResult::NotStored,
+        }
     }
 }
 

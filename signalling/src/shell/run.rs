@@ -8,15 +8,16 @@ use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Number, 
 use super::http_client::GraphClient;
 use super::http_server::{Limits, serve};
 use super::metrics::{Metrics, MetricsSnapshot};
-use super::observe::{Observer, Watch};
+use super::observe::{Observer, Watch, unix_s};
 use super::routes::{BODIES_BYTES_MAX, Routes};
+use super::store::{Found, Receipt, Store};
 use super::tls::{self, OsEntropy};
 use crate::config::Config;
 use crate::control::{Book, Direct, EventHub, Hooks, Memory, Native};
 use crate::sdp::KeyExchange;
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
 use crate::verdict::is_unroutable;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -83,6 +84,18 @@ impl Daemon {
 
         let shards = config.engine.cores.len().max(1);
         let calls_max = config.engine.calls_max_per_shard.saturating_mul(shards);
+        let (store, found) = match &config.store {
+            Some(file) => Store::open(file, unix_s())?,
+            None => {
+                if !config.numbers.is_empty() {
+                    tracing::warn!(
+                        "there is no [store]: if this process dies, webhooks that were answered and not dealt with are lost, and its calls stay open until Meta gives them up"
+                    );
+                }
+                (Store::none(), Found::default())
+            }
+        };
+        let store = Arc::new(store);
         let engine = Arc::new(Engine::start(config.engine.clone()).map_err(|e| format!("engine: {e}"))?);
         warn_if_unreachable(engine.config());
 
@@ -110,6 +123,7 @@ impl Daemon {
         let routes = Arc::new(Routes {
             webhook: config.webhook.clone(),
             queue: webhook_tx,
+            store: Arc::clone(&store),
             bodies,
             read_timeout: limits.read_timeout,
             calls: Box::new({
@@ -130,7 +144,7 @@ impl Daemon {
         let mut entropy = OsEntropy;
         let book = Book::new(&mut entropy);
         let hub = Arc::new(EventHub::new(book.run()));
-        let (records, cdr_thread) = config.cdr.clone().map(cdr::start).transpose()?.unzip();
+        let (records, cdr_thread) = config.cdr.clone().map(|c| cdr::start(c, Arc::clone(&store))).transpose()?.unzip();
         let (close, closed) = watch::channel(false);
         let hook_configs = config.api.as_ref().map(|a| a.hooks.clone()).unwrap_or_default();
         let hook_metrics = Arc::clone(&metrics);
@@ -170,6 +184,9 @@ impl Daemon {
             book,
             hub: Arc::clone(&hub),
             records,
+            store: Arc::clone(&store),
+            receipt: Receipt::default(),
+            held: VecDeque::new(),
             entropy,
             dial_bridge: None,
             dialled: None,
@@ -221,7 +238,7 @@ impl Daemon {
                 if let (Some(native), Some(socket)) = (native, api_socket.and_then(into_tokio)) {
                     servers.push(tokio::spawn(serve(socket, None, api_limits, native, closed_api)));
                 }
-                task.run(inputs).await;
+                task.run(inputs, found).await;
                 if let Some(hooks) = hooks {
                     hooks.stop(HOOKS_STOP_MAX).await;
                 }
@@ -231,6 +248,8 @@ impl Daemon {
                     let _ = server.await;
                 }
             });
+            // What was not delivered by now is left to the next process.
+            store.freeze();
             runtime.shutdown_timeout(Duration::from_secs(1));
             events_over.store(true, Ordering::Relaxed);
             // A panic there has been reported by its own thread.

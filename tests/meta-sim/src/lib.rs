@@ -11,6 +11,7 @@ pub mod faults;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod graph;
+pub mod ledger;
 pub mod load;
 pub mod media;
 pub mod oracle;

@@ -5,6 +5,7 @@
 
 use crate::control::figures::stats_json;
 use crate::session::{CallKey, CallStatusKind, Carried, MetaError, Notice, Party, PermissionReply, Personal, Wacid};
+use crate::shell::Receipt;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -60,6 +61,8 @@ pub(crate) struct ApiEvent {
     pub(crate) kind: &'static str,
     /// The whole event as JSON.
     pub(crate) json: Arc<str>,
+    /// Holds the webhook that it tells of until it is delivered.
+    pub(crate) receipt: Receipt,
 }
 
 /// One call as the API shows it.
@@ -97,7 +100,7 @@ pub(crate) struct Book {
     /// Calls whose signalling is over and whose media has not said so yet: told without figures at that time.
     waiting: BTreeMap<(Time, CallKey), ()>,
     out: VecDeque<ApiEvent>,
-    records: VecDeque<Value>,
+    records: VecDeque<(CallKey, Option<Wacid>, Value)>,
 }
 
 impl Book {
@@ -184,6 +187,14 @@ impl Book {
             }
         };
         self.tell(&id, kind, data, at);
+    }
+
+    /// A call of the process before this one, which is only to be ended.
+    pub(crate) fn recovered(&mut self, key: CallKey, number_id: &Arc<str>, wacid: Option<Wacid>, at: At, entropy: &mut dyn Entropy) {
+        self.open(key, number_id, wacid.is_none(), at, entropy);
+        if let Some(record) = self.by_key.get(&key).and_then(|id| self.calls.get_mut(id)) {
+            record.wacid = wacid;
+        }
     }
 
     /// The engine opened a call for `key`.
@@ -289,7 +300,7 @@ impl Book {
     }
 
     /// The next call detail record.
-    pub(crate) fn poll_record(&mut self) -> Option<Value> {
+    pub(crate) fn poll_record(&mut self) -> Option<(CallKey, Option<Wacid>, Value)> {
         self.records.pop_front()
     }
 
@@ -430,7 +441,7 @@ impl Book {
         if self.records.len() >= RECORDS_MAX {
             self.records.pop_front();
         }
-        self.records.push_back(cdr);
+        self.records.push_back((key, record.wacid.clone(), cdr));
         if let Some(missed) = missed {
             self.tell(id, "call.missed", missed, at);
         }
@@ -470,7 +481,7 @@ impl Book {
         if self.out.len() >= EVENTS_WAITING_MAX {
             self.out.pop_front();
         }
-        self.out.push_back(ApiEvent { number: self.events, call, kind, json: body.to_string().into() });
+        self.out.push_back(ApiEvent { number: self.events, call, kind, json: body.to_string().into(), receipt: Receipt::default() });
     }
 }
 

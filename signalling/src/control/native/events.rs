@@ -3,6 +3,7 @@
 //! Decides: what a listener that comes late may still have. Refuses: to wait for a slow one: it is told that it missed something.
 
 use super::book::ApiEvent;
+use crate::shell::Receipt;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
@@ -12,6 +13,8 @@ pub(crate) struct EventHub {
     run: String,
     recent: Mutex<VecDeque<ApiEvent>>,
     live: broadcast::Sender<ApiEvent>,
+    /// The same for webhooks, which deliver: these hold what they tell of.
+    hooks: broadcast::Sender<ApiEvent>,
 }
 
 /// What a new listener gets.
@@ -27,11 +30,19 @@ pub(super) struct Subscription {
 impl EventHub {
     /// The hub of the run that [`super::Book::run`] names.
     pub(crate) fn new(run: &str) -> Self {
-        Self { run: run.to_owned(), recent: Mutex::default(), live: broadcast::channel(LISTENER_EVENTS_MAX).0 }
+        Self {
+            run: run.to_owned(),
+            recent: Mutex::default(),
+            live: broadcast::channel(LISTENER_EVENTS_MAX).0,
+            hooks: broadcast::channel(LISTENER_EVENTS_MAX).0,
+        }
     }
 
     /// Tells everybody.
-    pub(crate) fn publish(&self, event: ApiEvent) {
+    pub(crate) fn publish(&self, mut event: ApiEvent) {
+        // Nobody to deliver to is fine: then it has been told.
+        let _ = self.hooks.send(event.clone());
+        event.receipt = Receipt::default();
         let mut recent = self.lock();
         if recent.len() >= RECENT_MAX {
             recent.pop_front();
@@ -39,6 +50,11 @@ impl EventHub {
         recent.push_back(event.clone());
         // Nobody listening is fine.
         let _ = self.live.send(event);
+    }
+
+    /// What is to be delivered, from now on.
+    pub(super) fn deliveries(&self) -> broadcast::Receiver<ApiEvent> {
+        self.hooks.subscribe()
     }
 
     /// Listens from now on, or from the event after `after` (an event id) on.
@@ -71,7 +87,7 @@ mod tests {
     use super::*;
 
     fn event(number: u64) -> ApiEvent {
-        ApiEvent { number, call: None, kind: "test", json: "{}".into() }
+        ApiEvent { number, call: None, kind: "test", json: "{}".into(), receipt: Receipt::default() }
     }
 
     fn numbers(events: &[ApiEvent]) -> Vec<u64> {

@@ -44,7 +44,7 @@ impl Hooks {
                 lanes.push(tx);
                 tasks.push(tokio::spawn(lane(Arc::clone(&hook), rx, stopped.clone())));
             }
-            tasks.push(tokio::spawn(sort(hook, hub.subscribe(None).live, lanes, stopped.clone())));
+            tasks.push(tokio::spawn(sort(hook, hub.deliveries(), lanes, stopped.clone())));
         }
         Ok(Self { tasks, stop })
     }

@@ -40,6 +40,7 @@ async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize,
     let routes = Routes {
         webhook: Some(WebhookConfig::new(Secret::new("verify me"), vec![Secret::new("another app"), Secret::new(SECRET)])),
         queue: tx,
+        store: Arc::new(Store::none()),
         bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
         read_timeout,
         calls: Box::new(|| 1),
@@ -141,7 +142,7 @@ fn only_a_body_signed_by_a_known_app_is_taken() {
             assert_eq!(world.seen.lock().unwrap().pop(), Some(*result), "{name}");
         }
         let delivery = world.queue.try_recv().unwrap();
-        assert_eq!(&delivery.bytes[..], BODY, "the raw bytes are queued");
+        assert_eq!(&delivery.kept.body[..], BODY, "the raw bytes are queued");
         assert!(world.queue.try_recv().is_err(), "nothing unproven is queued");
         assert_eq!(world.metrics.snapshot().webhooks_with(WebhookResult::SignatureMissing), 2);
     });
@@ -154,7 +155,7 @@ fn three_mebibytes_are_taken_and_one_byte_more_is_not() {
         let mut world = world(16, LONG, 8, None).await;
         let body = vec![b' '; envelope::BODY_BYTES_MAX];
         assert_eq!(send(&world, &signed(&body)).await.0, 200);
-        assert_eq!(world.queue.try_recv().unwrap().bytes.len(), envelope::BODY_BYTES_MAX);
+        assert_eq!(world.queue.try_recv().unwrap().kept.body.len(), envelope::BODY_BYTES_MAX);
 
         let body = vec![b' '; envelope::BODY_BYTES_MAX + 1];
         // By its declared length, before a byte of it is read.

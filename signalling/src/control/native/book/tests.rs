@@ -78,7 +78,7 @@ fn a_call_is_told_in_order_and_ends_once_when_both_sides_are_over() {
     );
     assert!(data["media"].is_object() && data["mos"].is_null(), "nothing was received, so nobody can say how it sounded");
     assert_eq!(world.book.poll_timeout(), None);
-    let record = world.book.poll_record().expect("a record");
+    let (_, _, record) = world.book.poll_record().expect("a record");
     assert_eq!((record["answered"].as_bool(), record["ended_ms"].as_i64()), (Some(true), Some(1_795_300_005_010)));
     let id = ApiCallId::of(end[0]["call_id"].as_str().unwrap());
     assert_eq!(world.book.key(&id), Err(Lookup::Ended));
