@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use openssl::ssl::SslContext;
 
-use super::gate::{Gate, PeerHello};
+use super::gate::Gate;
 use super::openssl::{self as library, ALERT_HANDSHAKE_FAILURE, RETRANSMISSIONS_PER_FLIGHT_MAX, Session, Step};
 use super::{Certificate, Fingerprint};
 use crate::error::{DropReason, EndReason, SetupError};
@@ -32,7 +32,7 @@ pub enum DtlsRole {
 pub struct DtlsConfig {
     /// SRTP profiles we offer, best first. As server we choose by our order too.
     pub profiles: Vec<Profile>,
-    /// First retransmission, unless twice the path's RTT is longer; doubles.
+    /// First retransmission, unless twice the path's RTT (up to 1 s of it) is longer; doubles.
     pub retransmit_first: Span,
     /// Longest pause between retransmissions, unless the first was longer.
     pub retransmit_max: Span,
@@ -121,7 +121,7 @@ pub struct DtlsStats {
     pub noted_alert: Option<u8>,
     /// What was announced and what was shown instead, if the handshake ended over it.
     pub mismatch: Option<Mismatch>,
-    /// How often the role was changed because the peer did not keep to its own (`whatsapp-calling.md` 4.3): 0, 1 or 2.
+    /// How often the role was changed because the peer did not keep to its own (`whatsapp-calling.md` 4.3); stays at 255.
     pub role_changes: u8,
 }
 
@@ -144,6 +144,10 @@ pub struct Dtls {
     peer: Box<[Fingerprint]>,
     gate: Gate,
     state: State,
+    /// The half in the other role, if both were tried: the peer may go on with it yet.
+    parked: Option<Box<Half>>,
+    /// Halves made as server of an unexpected hello: each costs a signature.
+    halves_made: u8,
     events: VecDeque<DtlsEvent>,
     /// A close_notify made before the library's object was given up.
     farewell: Option<Vec<u8>>,
@@ -163,8 +167,26 @@ struct Schedule {
     pause: Span,
     /// None while there is no flight of ours to repeat.
     next: Option<Time>,
+    /// Repetitions of this flight since we took up this role.
     repetitions: u32,
+    /// The same over the whole life of the library's object, which has a limit.
+    repetitions_of_flight: u32,
     give_up: Time,
+}
+
+impl Schedule {
+    fn begin(&mut self, repetitions_of_flight: u32, now: Time) {
+        (self.pause, self.next, self.repetitions) = (self.first, Some(now + self.first), 0);
+        self.repetitions_of_flight = repetitions_of_flight;
+    }
+}
+
+/// One of two roles that are tried in turn.
+struct Half {
+    session: Session,
+    role: DtlsRole,
+    gate: Gate,
+    repetitions_of_flight: u32,
 }
 
 impl Dtls {
@@ -173,9 +195,12 @@ impl Dtls {
     pub fn new(context: &DtlsContext, role: DtlsRole, peer: &[Fingerprint], rtt: Span, now: Time) -> Result<Self, SetupError> {
         let config = &context.0.config;
         let session = Session::new(&context.0.library, role, peer, config.mtu_bytes)?;
-        // D9: a flight needs a round trip and the peer's signature; twice the round trip keeps slow paths free of storms.
-        let first = config.retransmit_first.max(rtt.times(2)).min(config.patience);
-        let schedule = Schedule { first, pause: first, next: None, repetitions: 0, give_up: now + config.patience };
+        // D9: a flight needs a round trip and the peer's signature; twice the round trip keeps slow paths free of storms. The one sample there may be can
+        // hold a pause of our own as well, so it counts up to the RFC's own second.
+        //= rfc6347#section-4.2.4.1  an initial timer value of 1 second
+        let first = config.retransmit_first.max(rtt.times(2).min(RETRANSMIT_FIRST_OF_RTT_MAX)).min(config.patience);
+        let schedule =
+            Schedule { first, pause: first, next: None, repetitions: 0, repetitions_of_flight: 0, give_up: now + config.patience };
         let mut dtls = Self {
             shared: context.0.clone(),
             session: Some(session),
@@ -183,6 +208,8 @@ impl Dtls {
             peer: peer.into(),
             gate: Gate::new(role),
             state: State::Handshake(schedule),
+            parked: None,
+            halves_made: 0,
             events: VecDeque::with_capacity(2),
             farewell: None,
             admitted: Vec::new(),
@@ -197,6 +224,10 @@ impl Dtls {
     /// An error says why it went nowhere; the connection is as it was.
     pub fn handle_datagram(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
         self.stats.datagrams_in += 1;
+        if self.parked.as_ref().is_some_and(|half| half.gate.is_continued_by(datagram)) && !self.gate.is_continued_by(datagram) {
+            // Only whoever took up what the other half had said can have written this.
+            self.swap(now);
+        }
         let result = self.admit(datagram);
         if result.is_err() {
             self.stats.datagrams_refused += 1;
@@ -216,6 +247,8 @@ impl Dtls {
         if !matches!(self.state, State::Over) {
             self.admitted = admitted;
         }
+        // It came after our own hello had long been unanswered: there is nothing to wait for.
+        self.fall_back(now);
         Ok(())
     }
 
@@ -237,18 +270,22 @@ impl Dtls {
             session.feed(&record);
             return self.step(now);
         }
-        let (role, repetitions) = (self.role, schedule.repetitions);
-        if repetitions >= FALLBACK_AFTER_REPETITIONS
-            && role == DtlsRole::Client
-            && self.stats.role_changes == 0
-            && let Some(hello) = self.gate.take_peer_hello()
-        {
-            // Both sides started. Ours was not answered, theirs is at hand: be the server after all.
-            return self.change_role(Some(&hello), now);
+        if self.role == DtlsRole::Server && schedule.repetitions >= RETURN_AFTER_REPETITIONS && self.parked.is_some() {
+            // The hello led nowhere, so it may have been forged: what the descriptions said is tried again.
+            return self.resume(now);
         }
-        if repetitions >= RETURN_AFTER_REPETITIONS && role == DtlsRole::Server && self.stats.role_changes == 1 {
-            // The hello led nowhere, so it may have been forged: what the descriptions said is tried again, for good.
-            return self.change_role(None, now);
+        if self.fall_back(now) {
+            return;
+        }
+        self.repeat(now);
+    }
+
+    /// Repeats our last flight.
+    fn repeat(&mut self, now: Time) {
+        let (State::Handshake(schedule), Some(session)) = (&mut self.state, &mut self.session) else { return };
+        if schedule.repetitions_of_flight >= RETRANSMISSIONS_PER_FLIGHT_MAX {
+            schedule.next = None;
+            return;
         }
         if schedule.repetitions == SHRINK_AFTER_REPETITIONS {
             //= rfc6347#section-4.1.1.1  after repeated silence try smaller datagrams
@@ -257,26 +294,63 @@ impl Dtls {
         session.retransmit();
         self.stats.retransmissions += 1;
         schedule.repetitions += 1;
+        schedule.repetitions_of_flight += 1;
         //= rfc6347#section-4.2.4.1  the pause doubles with each repetition
         schedule.pause = schedule.pause.times(2).min(self.shared.config.retransmit_max.max(schedule.first));
-        schedule.next = (schedule.repetitions < RETRANSMISSIONS_PER_FLIGHT_MAX).then(|| now + schedule.pause);
+        schedule.next = (schedule.repetitions_of_flight < RETRANSMISSIONS_PER_FLIGHT_MAX).then(|| now + schedule.pause);
     }
 
-    /// Starts over: as server of this hello, or as client.
-    fn change_role(&mut self, hello: Option<&PeerHello>, now: Time) {
-        let role = if hello.is_some() { DtlsRole::Server } else { DtlsRole::Client };
-        let Ok(session) = Session::new(&self.shared.library, role, &self.peer, self.shared.config.mtu_bytes) else {
-            return self.fail(EndReason::InternalFault);
-        };
-        let first = self.session.insert(session);
-        let (gate, record) = hello.map_or_else(|| (Gate::new(role), Vec::new()), Gate::answering);
-        if !record.is_empty() {
-            first.feed(&record);
+    /// Both sides started: if ours was repeated for nothing and theirs is at hand, be the server after all. True if that was so.
+    fn fall_back(&mut self, now: Time) -> bool {
+        let State::Handshake(schedule) = &self.state else { return false };
+        // Each detour that led nowhere makes the next one wait longer: the descriptions are the likelier truth.
+        let detours = u32::from(self.stats.role_changes / 2);
+        if self.role != DtlsRole::Client || schedule.repetitions < FALLBACK_AFTER_REPETITIONS * (1 + detours) {
+            return false;
         }
-        self.gate = gate.with_notes_of(&self.gate);
+        let Some(hello) = self.gate.take_peer_hello() else { return false };
+        if self.parked.as_ref().is_some_and(|half| half.gate.answers(&hello)) {
+            // It never got our answer: the same one again, for it may have got a part.
+            self.resume(now);
+            return true;
+        }
+        if self.halves_made == SERVER_HALVES_MAX {
+            return false;
+        }
+        let Ok(session) = Session::new(&self.shared.library, DtlsRole::Server, &self.peer, self.shared.config.mtu_bytes) else {
+            self.fail(EndReason::InternalFault);
+            return true;
+        };
+        let (gate, record) = Gate::answering(&hello);
+        self.halves_made += 1;
+        self.parked = Some(Box::new(Half { session, role: DtlsRole::Server, gate, repetitions_of_flight: 0 }));
+        self.swap(now);
+        if let Some(session) = &mut self.session {
+            session.feed(&record);
+            self.step(now);
+        }
+        true
+    }
+
+    /// Goes on with the other half, whose last flight is due.
+    fn resume(&mut self, now: Time) {
+        self.swap(now);
+        self.repeat(now);
+    }
+
+    /// Changes places with the other half.
+    fn swap(&mut self, now: Time) {
+        let State::Handshake(schedule) = &mut self.state else { return };
+        let (Some(session), Some(half)) = (self.session.take(), self.parked.take()) else { return };
+        let Half { session: other, role, gate, repetitions_of_flight } = *half;
+        let gate = core::mem::replace(&mut self.gate, gate);
+        // Evidence outlives a change of roles.
+        self.gate.take_notes_of(&gate);
+        self.parked = Some(Box::new(Half { session, role: self.role, gate, repetitions_of_flight: schedule.repetitions_of_flight }));
+        self.session = Some(other);
         self.role = role;
-        self.stats.role_changes += 1;
-        self.step(now);
+        schedule.begin(repetitions_of_flight, now);
+        self.stats.role_changes = self.stats.role_changes.saturating_add(1);
     }
 
     /// Writes the next datagram to send into `out` and returns its length. `out` should hold `limits::SEND_BYTES_MAX`; a datagram that
@@ -316,6 +390,7 @@ impl Dtls {
             session.close();
         }
         self.state = State::Over;
+        self.parked = None;
         self.gate.finish();
     }
 
@@ -374,7 +449,7 @@ impl Dtls {
             (State::Handshake(schedule), Step::Pending) => {
                 // Only a new flight of ours resets the timer; a partial flight of the peer does not (D8).
                 if is_flight_new {
-                    (schedule.pause, schedule.next, schedule.repetitions) = (schedule.first, Some(now + schedule.first), 0);
+                    schedule.begin(0, now);
                 }
             }
             (State::Handshake(_), Step::Complete) => self.complete(),
@@ -403,6 +478,7 @@ impl Dtls {
         match session.export(profile) {
             Some(keying) => {
                 self.state = State::Connected;
+                self.parked = None;
                 self.gate.finish();
                 //= rfc5764#section-5.1.1  keys leave here, and only of a complete handshake
                 self.events.push_back(DtlsEvent::Connected(keying));
@@ -415,6 +491,7 @@ impl Dtls {
     fn fail(&mut self, reason: EndReason) {
         if !matches!(self.state, State::Over) {
             self.state = State::Over;
+            self.parked = None;
             self.gate.finish();
             self.events.push_back(DtlsEvent::Failed(reason));
         }
@@ -443,4 +520,7 @@ const SHRINK_AFTER_REPETITIONS: u32 = 3;
 const FALLBACK_AFTER_REPETITIONS: u32 = 2;
 /// Four repetitions of our ServerHello unanswered: whoever sent that hello does not go on.
 const RETURN_AFTER_REPETITIONS: u32 = 4;
+/// A peer that starts unasked repeats one hello; a second one is for a first that was forged.
+const SERVER_HALVES_MAX: u8 = 2;
 const RETRANSMIT_FIRST_MIN: Span = Span::from_millis(10);
+const RETRANSMIT_FIRST_OF_RTT_MAX: Span = Span::from_secs(1);

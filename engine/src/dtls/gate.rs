@@ -9,7 +9,7 @@
 //! - reassembles fragments itself, apart for each claimed total length, so a forged fragment spoils nothing but its own copy;
 //! - holds a HelloVerifyRequest back until the retransmission timer, because a ServerHello that comes meanwhile proves it forged;
 //! - numbers epoch-0 records afresh, so a forged high number cannot close the library's replay window on the genuine ones;
-//! - keeps a ClientHello of a peer that should have answered ours: it is the one thing to go on with should no answer ever come.
+//! - keeps the last ClientHello of a peer that should have answered ours: it is the one thing to go on with should no answer ever come.
 
 use super::client::DtlsRole;
 use crate::error::{DropReason, EndReason};
@@ -26,6 +26,8 @@ pub(crate) struct Gate {
     noted_alert: Option<u8>,
     noted_hello: Option<EndReason>,
     peer_hello: Option<PeerHello>,
+    /// Body of the hello that this gate's connection answers, if that came unexpected.
+    answered_hello: Vec<u8>,
 }
 
 /// A ClientHello that came although we are the client (`whatsapp-calling.md` 4.3).
@@ -52,19 +54,37 @@ impl Gate {
             noted_alert: None,
             noted_hello: None,
             peer_hello: None,
+            answered_hello: Vec::new(),
         }
     }
 
     /// A gate for a connection in which we answer this hello as server, and the record of it that goes in first.
     pub(crate) fn answering(hello: &PeerHello) -> (Self, Vec<u8>) {
-        let (mut gate, mut record) = (Self { is_hello_seen: true, ..Self::new(DtlsRole::Server) }, Vec::new());
+        let gate = Self { is_hello_seen: true, answered_hello: hello.body.clone(), ..Self::new(DtlsRole::Server) };
+        let (mut gate, mut record) = (gate, Vec::new());
         gate.emit_message(hello.version, CLIENT_HELLO, 0, &hello.body, &mut record);
         (gate, record)
     }
 
-    /// The same with what `other` noted: evidence outlives a change of roles.
-    pub(crate) fn with_notes_of(self, other: &Self) -> Self {
-        Self { noted_alert: other.noted_alert, noted_hello: other.noted_hello, ..self }
+    /// Whether the connection behind this gate is the answer to `hello`.
+    pub(crate) fn answers(&self, hello: &PeerHello) -> bool {
+        self.answered_hello == hello.body
+    }
+
+    /// Whether `datagram` has a handshake message in clear that only a peer writes which goes on with this very handshake, in its role. A ClientHello
+    /// begins one, and a Certificate has the same place in both roles.
+    pub(crate) fn is_continued_by(&self, datagram: &[u8]) -> bool {
+        let of_handshake = Records(datagram).filter(|record| (record.epoch(), record.kind()) == (0, HANDSHAKE));
+        of_handshake
+            .flat_map(|record| Fragments(record.0.get(RECORD_HEADER_BYTES..).unwrap_or_default()))
+            .flatten()
+            .any(|fragment| !matches!(fragment.kind, CLIENT_HELLO | CERTIFICATE) && self.is_expected(fragment.kind, fragment.seq))
+    }
+
+    /// Takes over what `other` noted, where this gate has noted nothing.
+    pub(crate) fn take_notes_of(&mut self, other: &Self) {
+        self.noted_alert = self.noted_alert.or(other.noted_alert);
+        self.noted_hello = self.noted_hello.or(other.noted_hello);
     }
 
     /// The hello of a peer that should have answered ours, unless it did answer meanwhile.
@@ -145,13 +165,14 @@ impl Gate {
         self.early = Vec::new();
         self.held_retry = None;
         self.peer_hello = None;
+        self.answered_hello = Vec::new();
     }
 
     /// Bytes kept for messages that are not whole yet.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn held_bytes(&self) -> usize {
         let kept = self.peer_hello.as_ref().map_or(0, |hello| hello.body.len());
-        kept + self.assemblies.iter().map(|a| a.body.len() + a.is_here.len()).sum::<usize>()
+        kept + self.answered_hello.len() + self.assemblies.iter().map(|a| a.body.len() + a.is_here.len()).sum::<usize>()
     }
 
     fn admit_handshake(&mut self, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
@@ -182,7 +203,7 @@ impl Gate {
             // What follows the hello answers our flight, so it cannot have overtaken it; the library would end everything over it.
             DtlsRole::Client if seq > 0 && !self.is_hello_seen => return false,
             DtlsRole::Client => seq,
-            DtlsRole::Server if kind == CLIENT_HELLO => return seq == 0 && self.peer_hello.is_none() && !self.is_hello_seen,
+            DtlsRole::Server if kind == CLIENT_HELLO => return seq == 0 && !self.is_hello_seen,
             DtlsRole::Server if kind == HELLO_VERIFY_REQUEST => return seq == 0 && !self.is_cookie_sent && !self.is_hello_seen,
             DtlsRole::Server => seq.wrapping_sub(u16::from(self.is_cookie_sent)),
         };

@@ -82,7 +82,13 @@ fn each_flight_is_one_datagram() {
 //= rfc6347#section-4.2.4.1 type=test
 #[test]
 fn the_retransmission_schedule_is_exact() {
-    for (rtt_ms, want) in [(10, [50, 150, 350, 750, 1550, 2550, 3550]), (150, [300, 900, 1900, 2900, 3900, 4900, 5900])] {
+    let cases = [
+        (10, [50, 150, 350, 750, 1550, 2550, 3550]),
+        (150, [300, 900, 1900, 2900, 3900, 4900, 5900]),
+        // Seed 256: a round trip with a pause of our own in it.
+        (1_900, [1000, 2000, 3000, 4000, 5000, 6000, 7000]),
+    ];
+    for (rtt_ms, want) in cases {
         let context = default_context();
         let mut client = Dtls::new(&context, DtlsRole::Client, &[Fingerprint([1; 32])], Span::from_millis(rtt_ms), Time::ZERO).unwrap();
         let (mut out, mut hellos, mut times) = ([0u8; 1500], Vec::new(), Vec::new());
@@ -322,6 +328,89 @@ fn a_forged_hello_costs_a_detour_and_not_the_call() {
     world.run();
     world.assert_connected(GCM);
     assert_eq!((world.now, world.ends[0].stats().role_changes), (Time::ZERO + Span::from_millis(20), 0));
+}
+
+/// A relay that starts unasked with the timer of its library (1 s, doubling), and a path that is dark for seconds: our half as server is kept, whichever
+/// flight was lost, and taken up again when the relay repeats itself (seed 256).
+#[test]
+fn a_peer_that_starts_unasked_is_met_after_a_blackout_in_any_flight() {
+    let quick = default_context();
+    let config = DtlsConfig { retransmit_first: Span::from_secs(1), retransmit_max: Span::from_secs(8), ..DtlsConfig::default() };
+    let slow = DtlsContext::new(config, Certificate::generate(UNIX_TIME_S).unwrap()).unwrap();
+    for dark_from_ms in [0, 5, 300, 355, 362, 367, 372, 1_200] {
+        for dark_ms in [700, 1_500, 2_900, 4_000] {
+            let ends = [
+                Dtls::new(&quick, DtlsRole::Client, &[slow.fingerprint()], DELAY, Time::ZERO).unwrap(),
+                Dtls::new(&slow, DtlsRole::Client, &[quick.fingerprint()], DELAY, Time::ZERO).unwrap(),
+            ];
+            // The other end takes no hello, as the relay of the simulated world.
+            let mut world =
+                World::of(ends, |from, _, bytes| if from == 0 && bytes[13] == 1 && bytes[0] == 22 { Fate::Lose } else { Fate::Deliver });
+            let (from, to) = (Time::ZERO + Span::from_millis(dark_from_ms), Time::ZERO + Span::from_millis(dark_from_ms + dark_ms));
+            let end = Time::ZERO + Span::from_secs(10);
+            loop {
+                // What is on its way when the dark begins, or sent in it, is lost.
+                let now = world.now;
+                world.flying.retain(|flying| flying.at < from || flying.at >= to || now >= to);
+                if world.keying.iter().all(Option::is_some) || !world.step(end) {
+                    break;
+                }
+            }
+            world.assert_connected(GCM);
+            assert_eq!(world.ends[0].role(), DtlsRole::Server, "dark from {dark_from_ms} for {dark_ms} ms");
+            assert!(world.ends[0].stats().role_changes <= 9, "{}", world.ends[0].stats().role_changes);
+        }
+    }
+}
+
+/// A forged hello makes us a server, and the genuine server's answer to our own hello comes late: the half that said hello goes on with it at once.
+#[test]
+fn an_answer_that_comes_after_the_change_of_roles_is_taken() {
+    let both = default_context();
+    let mut stranger = Dtls::new(&default_context(), DtlsRole::Client, &[Fingerprint([9; 32])], DELAY, Time::ZERO).unwrap();
+    let mut hello = [0u8; 1500];
+    let len = stranger.poll_transmit(&mut hello).unwrap();
+    // The server's first flight needs 400 ms, and what we say as a server is lost: a real one would end over it.
+    let mut world = World::new(&both, &both, |from, nth, bytes| match (from, nth) {
+        (1, 0) => Fate::Late(Span::from_millis(400)),
+        (0, _) if bytes[13] == 2 => Fate::Lose,
+        (1, _) if nth < 5 && bytes[13] == 2 => Fate::Lose,
+        _ => Fate::Deliver,
+    });
+    assert_eq!(world.ends[0].handle_datagram(&hello[..len], Time::ZERO), Ok(()), "kept");
+    world.drain();
+    world.run();
+    world.assert_connected(GCM);
+    assert_eq!((world.ends[0].role(), world.ends[0].stats().role_changes), (DtlsRole::Client, 2));
+    let met = world.log.iter().find(|(_, from, bytes)| *from == 0 && bytes.windows(3).any(|w| w == [20, 0xfe, 0xfd])).unwrap().0;
+    assert!(met <= Time::ZERO + Span::from_millis(420), "{met:?}");
+}
+
+/// Forged hellos without end cost two signatures, not one each, and a genuine server is met as soon as the path lives.
+#[test]
+fn a_flood_of_forged_hellos_costs_two_signatures() {
+    let both = default_context();
+    let mut world =
+        World::new(&both, &both, |from, nth, bytes| if from == 0 && (nth < 4 || bytes[13] == 2) { Fate::Lose } else { Fate::Deliver });
+    let mut out = [0u8; 1500];
+    let mut flights = std::collections::HashSet::new();
+    for _ in 0..60 {
+        let mut stranger = Dtls::new(&both, DtlsRole::Client, &[Fingerprint([9; 32])], DELAY, Time::ZERO).unwrap();
+        let len = stranger.poll_transmit(&mut out).unwrap();
+        let _ = world.ends[0].handle_datagram(&out[..len], world.now);
+        world.drain();
+        if !world.step(Time::ZERO + Span::from_secs(9)) {
+            break;
+        }
+    }
+    world.run();
+    world.assert_connected(GCM);
+    for (_, from, bytes) in &world.log {
+        if *from == 0 && bytes[0] == 22 && bytes[13] == 2 {
+            flights.insert(bytes[27..59].to_vec());
+        }
+    }
+    assert!(flights.len() <= 2, "{} ServerHellos", flights.len());
 }
 
 //= rfc5764#section-4.1 type=test

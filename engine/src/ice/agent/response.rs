@@ -55,7 +55,8 @@ impl Agent {
         let is_v4 = self.pairs[index].path.remote.is_ipv4();
         *(if is_v4 { &mut self.stats.ipv4_answered } else { &mut self.stats.ipv6_answered }) += 1;
         let pair = &mut self.pairs[index];
-        pair.rtt = transaction.rtt(now).or(pair.rtt);
+        // The least of them: a queue or a pause of our own makes a path seem slower than it is, and nothing makes it seem faster.
+        pair.rtt = transaction.rtt(now).into_iter().chain(pair.rtt).min();
         pair.mapped = mapped;
         if transaction.nominates {
             let rtt = pair.rtt.unwrap_or_else(|| now.since(transaction.first_sent));
