@@ -55,7 +55,7 @@ impl Sender {
     ///
     /// Sequence numbers must come in order, one SSRC (R10): a repeated or older one is [`DropReason::Replay`], a second SSRC is
     /// [`DropReason::SsrcLimit`], and nothing was changed. The first sequence number should be below 2^15 (R11, kept by the RTP source):
-    /// a receiver that loses the packets before an early wrap can never find the roll-over counter. [`DropReason::KeyExhausted`] after
+    /// most receivers that lose the packets before an early wrap can never find the roll-over counter (ours can). [`DropReason::KeyExhausted`] after
     /// 2^31 packets with counter mode (RFC 5764 section 4.1.2) and at index 2^48 with GCM (R15). [`DropReason::NoRoom`] if `buffer` is too
     /// short.
     #[inline]
@@ -161,7 +161,7 @@ impl Receiver {
         let len = packet.len().checked_sub(self.suite.rtp_trailer_bytes()).ok_or(DropReason::Truncated)?;
         let RtpLayout { header_bytes, seq, ssrc } = RtpLayout::new(&packet[..len])?;
         let window = self.sources.window(ssrc, Kind::Rtp);
-        let index = match estimate(window.highest(), seq) {
+        let mut index = match estimate(window.highest(), seq) {
             Ok(index) => index,
             Err(NoIndex::BeforeStart) => return Err(DropReason::Replay),
             Err(NoIndex::PastEnd) => return Err(DropReason::KeyExhausted),
@@ -170,11 +170,25 @@ impl Receiver {
             return Err(DropReason::Replay);
         }
         if !self.suite.verify_rtp(packet, header_bytes, ssrc, index) {
-            return Err(DropReason::Auth);
+            if window.highest().is_some() || seq >= 0x8000 {
+                return Err(DropReason::Auth);
+            }
+            index = self.index_after_lost_wrap(packet, header_bytes, ssrc, seq).ok_or(DropReason::Auth)?;
         }
         self.sources.commit(ssrc, Kind::Rtp, index)?;
         self.suite.decrypt_rtp(&mut packet[header_bytes..len], ssrc, index);
         Ok(len)
+    }
+
+    /// The index of the first packet we ever see of `ssrc`, if it is one from behind the first wrap and all before it were lost.
+    ///
+    /// RFC 3711 section 3.3.1 has such a receiver told the roll-over counter, and no signalling of ours tells it. The tag does: it covers the counter, so a guess that
+    /// holds is no guess. One more tag for a packet that no key has vouched for, and none once its SSRC is known.
+    //= rfc3711#section-3.3.1:lost-wrap  a source of which everything before its first wrap was lost
+    #[cold]
+    fn index_after_lost_wrap(&self, packet: &[u8], header_bytes: usize, ssrc: u32, seq: u16) -> Option<u64> {
+        let index = 1 << 16 | u64::from(seq);
+        self.suite.verify_rtp(packet, header_bytes, ssrc, index).then_some(index)
     }
 
     /// Authenticates and decrypts the SRTCP packet in place; returns the length of the plain compound. Drops as
