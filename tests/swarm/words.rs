@@ -14,6 +14,7 @@ cargo swarm -- [WORDS]
   --codec           Opus on both sides; without it numbered packets are echoed
   --json            one JSON object instead of text
   --no-shrink       print failures as they are
+  --show            print every datagram but media as it is sent, with what became of it; best with --seed
   --plant CLASS     report a failure in every call with this class: tries the shrinker
   --list            the fault classes";
 
@@ -28,6 +29,7 @@ pub struct Words {
     pub with_codec: bool,
     pub is_json: bool,
     pub shrinks: bool,
+    pub shows: bool,
     pub planted: Option<Class>,
 }
 
@@ -44,6 +46,7 @@ impl Words {
             with_codec: false,
             is_json: false,
             shrinks: true,
+            shows: false,
             planted: None,
         };
         while let Some(word) = words.next() {
@@ -66,6 +69,7 @@ impl Words {
                 "--codec" => out.with_codec = true,
                 "--json" => out.is_json = true,
                 "--no-shrink" => out.shrinks = false,
+                "--show" => (out.shows, out.shrinks, out.threads) = (true, false, 1),
                 "--plant" => out.planted = Some(value()?.parse()?),
                 "--help" => {
                     println!("{HELP}");

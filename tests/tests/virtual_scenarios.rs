@@ -289,8 +289,7 @@ fn reordered_and_lossy(seed: u64, first: u16) -> JitterStats {
         plan = plan.with(Fault::SeqWrap);
     }
     plan.stream_starts_at = Some((first, 0x1234_5678));
-    // By direction. The first is never lost: a receiver that
-    // joins after the wrap cannot know of it (RFC 3711 section 3.3.1).
+    // By direction. The first is never lost: the others are counted from it.
     let lost: Arc<Mutex<[Lost; 2]>> = Arc::default();
     let (noted, mut dice) = (lost.clone(), SeededRng::new(seed ^ 0x17));
     plan.lose = Some(Box::new(move |hop| {

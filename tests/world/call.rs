@@ -79,6 +79,25 @@ fn engine_config() -> Arc<CallConfig> {
     })
 }
 
+/// One line about a datagram; of media there would be too many.
+fn show(to_meta: bool, is_v6: bool, bytes: &[u8], sent: Span, arrivals: [Option<Span>; 2]) {
+    let what = match bytes {
+        [20, ..] => "DTLS ChangeCipherSpec".to_owned(),
+        [21, ..] => "DTLS alert".to_owned(),
+        [22, _, _, 0, 0, .., _] => format!("DTLS handshake, message {}", bytes.get(13).copied().unwrap_or_default()),
+        [22, ..] => "DTLS handshake, encrypted".to_owned(),
+        [0..=3, kind, ..] => format!("STUN {:#06x}", u16::from_be_bytes([bytes[0], *kind])),
+        _ => return,
+    };
+    let ms = |span: Span| span.as_micros() as f64 / 1_000.0;
+    let came = match arrivals {
+        [None, None] => "lost".to_owned(),
+        [first, copy] => [first, copy].into_iter().flatten().map(|at| format!("arrives {:.1}", ms(at))).collect::<Vec<_>>().join(", "),
+    };
+    let (arrow, family) = (if to_meta { "->" } else { "<-" }, if is_v6 { "v6" } else { "v4" });
+    println!("{:>10.1} ms  {arrow} {family} {what}, {} bytes: {came}", ms(sent), bytes.len());
+}
+
 /// What is on the agenda.
 enum Thing {
     ToUs {
@@ -622,6 +641,9 @@ impl World {
         }
         let link = &mut self.links[usize::from(!to_meta)][usize::from(to.is_ipv6())];
         let [first, copy] = link.send(&mut bytes, self.now);
+        if self.plan.shows {
+            show(to_meta, to.is_ipv6(), &bytes, self.now.since(ORIGIN), [first, copy].map(|at| at.map(|at| at.since(ORIGIN))));
+        }
         for (arrival, bytes) in [(copy, copy.map(|_| bytes.clone())), (first, Some(bytes))] {
             let (Some(arrival), Some(bytes)) = (arrival, bytes) else { continue };
             let thing = if to_meta {

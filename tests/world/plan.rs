@@ -107,6 +107,8 @@ pub struct Plan {
     pub sdes: bool,
     /// How soon the relay repeats an unanswered flight of its handshake; none: after the one second of its library.
     pub dtls_timer: Option<Span>,
+    /// Every datagram but RTP and consent is printed as it is put on its link, with what became of it.
+    pub shows: bool,
 }
 
 impl Plan {
@@ -141,6 +143,7 @@ impl Plan {
             planted: None,
             sdes: false,
             dtls_timer: None,
+            shows: false,
         }
     }
 
