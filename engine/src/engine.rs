@@ -1,7 +1,9 @@
-//! Level 3 of embedding: pinned shard threads, admission, handles, drain.
+//! Level 3 of embedding: pinned shard threads, admission, handles, drain; and with threads of the host, level 2 (`hosted.rs`).
 //!
 //! Decides: which shard and port a call gets, and whether there is room. Is given: a configuration, once. Refuses: SDP, HTTP, tenants.
 //! Every call below is bounded and never waits for a shard.
+
+mod hosted;
 
 use crate::bridge::rtp::{AddressRange, NO_TARGET, RtcpPort, RtpLeg, RtpLegParams, is_target};
 use crate::call::DigitRefused;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use self::hosted::HostShard;
 pub use crate::net::{AddressPolicy, AddressRule, Discovered, InterfaceAddress, local_addresses};
 
 /// Names one call of one engine, for its whole life and never again.
@@ -219,9 +222,14 @@ impl Entropy for OsEntropy {
     }
 }
 
+fn refused_by_system(e: std::io::Error) -> StartError {
+    StartError(format!("the system refused a descriptor or a thread: {e}; look at RLIMIT_NOFILE"))
+}
+
 struct ShardHandle {
     mailbox: Mailbox,
     load: Arc<Load>,
+    /// None: a thread of the host turns it.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -241,7 +249,38 @@ pub struct Engine {
 
 impl Engine {
     /// Checks the configuration, makes the certificate, starts and pins the shards. No addresses configured: those the routing table names.
-    pub fn start(mut config: EngineConfig) -> Result<Self, StartError> {
+    pub fn start(config: EngineConfig) -> Result<Self, StartError> {
+        let count = config.cores.len().max(1);
+        let (mut engine, shards) = Self::prepare(config, count)?;
+        for (number, shard) in shards.into_iter().enumerate() {
+            let core = engine.config.cores.get(number).copied();
+            let body = move || {
+                if let Some(core) = core {
+                    // A container may forbid it; the shard then runs where the scheduler likes.
+                    let _ = pin_to_core(core);
+                }
+                shard.run();
+            };
+            let thread = std::thread::Builder::new().name(format!("tipring-shard-{number}")).spawn(body).map_err(refused_by_system)?;
+            engine.shards[number].thread = Some(thread);
+        }
+        Ok(engine)
+    }
+
+    /// As [`Engine::start`], for a host that turns the shards on `count` threads of its own: no thread is started, and `cores` is not looked at.
+    ///
+    /// Nothing moves but when [`HostShard::turn`] is called. What waits for an answer of a shard ([`Engine::stats`], [`Engine::send_digits`]) must not be called on
+    /// the only thread that turns it.
+    pub fn start_hosted(config: EngineConfig, count: usize) -> Result<(Self, Vec<HostShard>), StartError> {
+        if count == 0 {
+            return Err(StartError("an engine without shards carries no call: ask for at least one".to_owned()));
+        }
+        let (engine, shards) = Self::prepare(config, count)?;
+        Ok((engine, shards.into_iter().map(HostShard::new).collect()))
+    }
+
+    /// The engine and `count` shards that nobody turns yet.
+    fn prepare(mut config: EngineConfig, count: usize) -> Result<(Self, Vec<Shard>), StartError> {
         let mut faults = Vec::new();
         if config.addresses.is_empty() {
             let found = local_addresses(&config.address_policy());
@@ -273,39 +312,31 @@ impl Engine {
             watchdogs: config.watchdogs,
             ntp_origin: clock.ntp_origin(),
         });
-        let system = |e: std::io::Error| StartError(format!("the system refused a descriptor or a thread: {e}; look at RLIMIT_NOFILE"));
         let ports = Arc::new(Mutex::new(Ports::new(config.ports.clone())));
-        let host = Arc::new(Waker::new().map_err(system)?);
-        let waiter = Epoll::new().map_err(system)?;
-        waiter.add(&*host, 0).map_err(system)?;
-        let cores: Vec<Option<usize>> = if config.cores.is_empty() { vec![None] } else { config.cores.iter().copied().map(Some).collect() };
-        let mut shards = Vec::new();
-        for (number, core) in cores.into_iter().enumerate() {
-            let (mailbox, mail) = Mailbox::new(Arc::clone(&host)).map_err(system)?;
+        let host = Arc::new(Waker::new().map_err(refused_by_system)?);
+        let waiter = Epoll::new().map_err(refused_by_system)?;
+        waiter.add(&*host, 0).map_err(refused_by_system)?;
+        let (mut handles, mut shards) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for _ in 0..count {
+            let (mailbox, mail) = Mailbox::new(Arc::clone(&host)).map_err(refused_by_system)?;
             let load = Arc::new(Load::default());
-            let shard = Shard::new(clock, mail, Arc::clone(&load), Arc::clone(&ports), config.calls_max_per_shard).map_err(system)?;
-            let body = move || {
-                if let Some(core) = core {
-                    // A container may forbid it; the shard then runs where the scheduler likes.
-                    let _ = pin_to_core(core);
-                }
-                shard.run();
-            };
-            let thread = std::thread::Builder::new().name(format!("tipring-shard-{number}")).spawn(body).map_err(system)?;
-            shards.push(ShardHandle { mailbox, load, thread: Some(thread) });
+            let shard = Shard::new(clock, mail, Arc::clone(&load), Arc::clone(&ports), config.calls_max_per_shard);
+            shards.push(shard.map_err(refused_by_system)?);
+            handles.push(ShardHandle { mailbox, load, thread: None });
         }
-        Ok(Self {
+        let engine = Self {
             rtp_targets: config.rtp_targets.clone().into(),
             config,
             call_config,
             clock,
-            shards,
+            shards: handles,
             ports,
             host,
             waiter: Mutex::new((waiter, 0)),
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
-        })
+        };
+        Ok((engine, shards))
     }
 
     /// Binds a port, makes credentials, and puts the call on a shard. `role` is what our SDP says: `Active` (or `Passive`) to answer, `ActPass` to offer.
@@ -549,8 +580,12 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         for shard in &mut self.shards {
-            // A full mailbox empties within turns; the shard never waits for us.
             let mut stop = Some(Command::Stop);
+            if shard.thread.is_none() {
+                // The host's thread may turn it no more; if the mailbox is full, the shard ends when it is dropped.
+                let _ = stop.take().map(|stop| shard.mailbox.post(stop));
+            }
+            // A full mailbox empties within turns; the shard never waits for us.
             while let Some(command) = stop.take() {
                 stop = shard.mailbox.post(command).err();
                 std::thread::yield_now();

@@ -12,8 +12,10 @@
 //! Three levels of embedding:
 //!
 //! 1. [`call::Call`]: bytes and `now` in, bytes, events and deadlines out. The host owns sockets, clock and thread. Builds without the `io` feature.
-//! 2. A shard: one thread, one epoll, many calls. Today reached through level 3.
+//! 2. [`engine::HostShard`]: a thread of the host turns it; one descriptor stands for all its calls.
 //! 3. [`engine::Engine`]: we start and pin the threads, bind the ports, and give out handles and events.
+//!
+//! Each has a program in `engine/examples`; `docs/EMBEDDING.md` says what each asks of its host.
 //!
 //! What it does not do: HTTP, JSON, SDP text (package `tipring-signalling`), any async runtime, and waiting. A datagram never is an error; it is taken, or dropped
 //! and counted under a [`error::DropReason`]. A call ends once, with one [`error::EndReason`].

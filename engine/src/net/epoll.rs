@@ -4,7 +4,7 @@
 
 use super::sys;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Sockets reported ready in one wait. What is left over is reported again by the next one: level-triggered.
 pub(crate) const READY_PER_WAIT: usize = 256;
@@ -24,6 +24,12 @@ impl Ready<'_> {
     /// The token of each ready socket.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
         self.events.iter().map(|e| e.u64)
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -114,27 +114,45 @@ impl Shard {
         })
     }
 
-    /// Turns until told to stop. A panic in a turn ends this shard's calls and its service, not the process.
+    /// Turns until told to stop.
     pub(crate) fn run(mut self) {
         while !self.stopping {
-            if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
-                self.load.faulted.store(true, Ordering::Relaxed);
-                self.fault();
+            if let Some(at) = self.turned_at {
+                self.clock.sleep((at + TURN_SPACING).since(self.clock.now()));
             }
-        }
-        for key in self.tenants.keys() {
-            self.close(key, EndReason::HangUp);
+            self.turn(self.wait());
         }
     }
 
-    /// One turn: wait, mailbox, sockets, timers.
-    fn turn(&mut self) {
-        if let Some(at) = self.turned_at {
-            self.clock.sleep((at + TURN_SPACING).since(self.clock.now()));
+    /// How long there is nothing to do unless a socket or the mailbox says otherwise.
+    pub(crate) fn wait(&self) -> Span {
+        let wait_max = if self.held.is_empty() && self.farewells.is_empty() { WAIT_MAX } else { Span::from_millis(1) };
+        self.wheel.wait(self.clock.now(), wait_max)
+    }
+
+    /// Readable when a socket or the mailbox has something.
+    pub(crate) fn epoll(&self) -> &Epoll {
+        &self.epoll
+    }
+
+    /// One turn; waits at most `wait` for something to do. False: it was told to stop, its calls are closed, and it must not turn again.
+    ///
+    /// A panic in a turn ends this shard's calls and its service, not the process.
+    pub(crate) fn turn(&mut self, wait: Span) -> bool {
+        if catch_unwind(AssertUnwindSafe(|| self.work(wait))).is_err() {
+            self.load.faulted.store(true, Ordering::Relaxed);
+            self.fault();
         }
-        let wait = self
-            .wheel
-            .wait(self.clock.now(), if self.held.is_empty() && self.farewells.is_empty() { WAIT_MAX } else { Span::from_millis(1) });
+        if self.stopping {
+            for key in self.tenants.keys() {
+                self.close(key, EndReason::HangUp);
+            }
+        }
+        !self.stopping
+    }
+
+    /// Wait, mailbox, sockets, timers.
+    fn work(&mut self, wait: Span) {
         // Rounded up: waking a fraction early would only turn once more for nothing.
         let wait_ms = i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
         self.ready.clear();
