@@ -35,6 +35,8 @@ pub struct Running {
 pub struct Traffic {
     /// The Opus packets it received, in the order of their sequence numbers as str0m gives them.
     pub received: Vec<Vec<u8>>,
+    /// When each of them came.
+    pub arrived: Vec<Instant>,
     /// How many packets it sent.
     pub sent: u64,
     /// Interarrival jitter of what it received, in microseconds (RFC 3550 section 6.4.1).
@@ -146,6 +148,7 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
                         traffic.jitter_us += ((now_us - before_us).abs() - traffic.jitter_us) / 16.0;
                     }
                     traffic.received.push(media.data.to_vec());
+                    traffic.arrived.push(media.network_time);
                 }
                 Output::Event(_) => {}
             }

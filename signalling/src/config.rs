@@ -4,6 +4,8 @@
 //! Refuses: literal secrets, unknown keys, and plain HTTP on an address that others can reach.
 
 mod api;
+mod audio;
+mod bridge;
 mod outbound;
 mod reader;
 mod rtp;
@@ -13,12 +15,15 @@ mod store;
 mod tests;
 
 pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
+pub(crate) use audio::{AudioBody, target_of};
+pub use audio::{AudioBridge, AudioTarget};
 pub use outbound::OutboundConfig;
 pub use reader::Fault;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
 pub use store::StoreConfig;
 
 use crate::sdp::KeyExchange;
+use bridge::{read_bridge, read_record};
 use reader::{Reader, Section, nearest};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +58,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Where recordings go; absent: no bridge may record.
     pub record: Option<RecordConfig>,
+    /// Where audio connections may go.
+    pub audio_targets: Vec<AudioTarget>,
     /// What is logged and how.
     pub log: LogConfig,
     /// How long calls may go on after the first stop signal.
@@ -148,13 +155,20 @@ pub enum BridgeKind {
     PlayThenEcho(PathBuf),
     /// A plain RTP leg: somebody else's audio.
     Rtp(Box<RtpLegParams>),
+    /// An audio server: a bot, Asterisk.
+    Audio(Box<AudioBridge>),
 }
 
 impl BridgeKind {
+    /// Whether the call ends when its other end has left.
+    pub fn hangs_up(&self) -> bool {
+        matches!(self, Self::Audio(audio) if audio.hangs_up)
+    }
+
     /// The file to play, if any.
     pub fn wav(&self) -> Option<&PathBuf> {
         match self {
-            Self::Echo | Self::Rtp(_) => None,
+            Self::Echo | Self::Rtp(_) | Self::Audio(_) => None,
             Self::Play(path) | Self::PlayThenEcho(path) => Some(path),
         }
     }
@@ -209,6 +223,7 @@ impl Default for Config {
             cdr: None,
             store: None,
             record: None,
+            audio_targets: Vec::new(),
             log: LogConfig { json: false, filter: "info".into() },
             drain_max: Duration::from_secs(30),
             outbound: OutboundConfig::default(),
@@ -301,13 +316,14 @@ impl Config {
         let webhook = read_webhook(r, root);
         let record = read_record(r, root);
         let records = record.is_some();
+        let audio_targets = audio::read_targets(r, root);
         let mut numbers: Vec<NumberConfig> = Vec::new();
         let tables = root.tables(r, "number");
         let number_count = tables.len();
         for mut table in tables {
             let path = table.path_of("phone_number_id");
             let span = table.span.clone();
-            if let Some(number) = read_number(r, &mut table, records) {
+            if let Some(number) = read_number(r, &mut table, records, &audio_targets) {
                 if numbers.iter().any(|n| n.phone_number_id == number.phone_number_id) {
                     r.fault(path, Some(&span), "stands twice in the file", "keep one [[number]] per phone_number_id");
                 }
@@ -316,7 +332,7 @@ impl Config {
             table.finish(r);
         }
         let direct_section = root.value("direct").is_some();
-        let direct = read_direct(r, root, records);
+        let direct = read_direct(r, root, records, &audio_targets);
         let api = api::read_api(r, root);
         let prompts = api::read_prompts(r, root);
         let cdr = api::read_cdr(r, root);
@@ -359,7 +375,23 @@ impl Config {
                 "add [webhook] and [[number]] to answer WhatsApp calls, or [direct] to exchange SDP by hand",
             );
         }
-        Self { http, engine, graph, webhook, numbers, direct, api, prompts, cdr, store, record, log: log_config, drain_max, outbound }
+        Self {
+            http,
+            engine,
+            graph,
+            webhook,
+            numbers,
+            direct,
+            api,
+            prompts,
+            cdr,
+            store,
+            record,
+            audio_targets,
+            log: log_config,
+            drain_max,
+            outbound,
+        }
     }
 }
 
@@ -641,7 +673,7 @@ fn read_webhook(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<Webhoo
 /// Paths that the daemon itself answers.
 const RESERVED_PATHS: [&str; 4] = ["/", "/livez", "/readyz", "/metrics"];
 
-fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Option<NumberConfig> {
+fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool, targets: &[AudioTarget]) -> Option<NumberConfig> {
     let phone_number_id = match s.str(r, "phone_number_id") {
         Some((id, _)) if !id.is_empty() && id.len() <= 32 && id.bytes().all(|b| b.is_ascii_digit()) => Some(id.to_owned()),
         Some((_, span)) => {
@@ -669,7 +701,7 @@ fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Op
             false
         }
     };
-    let bridge = read_bridge(r, s, records);
+    let bridge = read_bridge(r, s, records, targets);
     let keying = match s.str(r, "keying") {
         None | Some(("dtls", _)) => KeyExchange::Dtls,
         Some(("sdes", _)) => KeyExchange::Sdes,
@@ -686,52 +718,7 @@ fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool) -> Op
     Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, keying, bridge, waits })
 }
 
-fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool) -> BridgeConfig {
-    let mut s = parent.table(r, "bridge");
-    let kind_text = s.str(r, "kind");
-    let wav = s.path(r, "wav");
-    let span = s.span.clone();
-    let leg = rtp::read_leg(r, &mut s);
-    if leg.is_some() != matches!(kind_text, Some(("rtp", _))) {
-        r.fault(
-            s.path_of("rtp"),
-            Some(&span),
-            "and the kind of the bridge do not fit together",
-            "set kind = \"rtp\" and the table rtp, or neither",
-        );
-    }
-    let kind = match (kind_text, wav) {
-        (None | Some(("echo", _)), None) => BridgeKind::Echo,
-        (Some(("rtp", _)), None) => leg.map_or(BridgeKind::Echo, |leg| BridgeKind::Rtp(Box::new(leg))),
-        (Some(("play", _)), Some(path)) => BridgeKind::Play(path),
-        (Some(("play_then_echo", _)), Some(path)) => BridgeKind::PlayThenEcho(path),
-        (Some(("play" | "play_then_echo", _)), None) => {
-            s.missing(r, "wav", "name the WAV file to play");
-            BridgeKind::Echo
-        }
-        (None | Some(("echo" | "rtp", _)), Some(_)) => {
-            r.fault(s.path_of("wav"), Some(&span), "is set, but this bridge plays nothing", "set kind = \"play\" or \"play_then_echo\"");
-            BridgeKind::Echo
-        }
-        (Some((other, span)), _) => {
-            let fix = nearest(other, &BRIDGE_KINDS)
-                .map_or_else(|| format!("use one of {}", BRIDGE_KINDS.join(", ")), |k| format!("did you mean \"{k}\"?"));
-            r.fault(s.path_of("kind"), Some(&span), "is not a kind of bridge", fix);
-            BridgeKind::Echo
-        }
-    };
-    let record = s.bool(r, "record", false);
-    if record && !records {
-        r.fault(s.path_of("record"), Some(&span), "is on, but there is no [record] section", "add [record] with a directory");
-    }
-    s.finish(r);
-    BridgeConfig { kind, record }
-}
-
-/// Names of bridges in the file and in Direct mode.
-const BRIDGE_KINDS: [&str; 4] = ["echo", "play", "play_then_echo", "rtp"];
-
-fn read_direct(r: &mut Reader<'_>, root: &mut Section<'_, '_>, records: bool) -> Option<DirectConfig> {
+fn read_direct(r: &mut Reader<'_>, root: &mut Section<'_, '_>, records: bool, targets: &[AudioTarget]) -> Option<DirectConfig> {
     let mut s = root.table(r, "direct");
     if !s.is_present() {
         return None;
@@ -750,25 +737,7 @@ fn read_direct(r: &mut Reader<'_>, root: &mut Section<'_, '_>, records: bool) ->
         );
     }
     let sessions_max = s.integer(r, "sessions_max", 1..=60_000, default.sessions_max as u64) as usize;
-    let bridge = read_bridge(r, &mut s, records);
+    let bridge = read_bridge(r, &mut s, records, targets);
     s.finish(r);
     Some(DirectConfig { listen, token: token?, behind_proxy, sessions_max, bridge })
-}
-
-fn read_record(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<RecordConfig> {
-    let mut s = root.table(r, "record");
-    if !s.is_present() {
-        return None;
-    }
-    let directory = s.path(r, "directory");
-    if directory.is_none() && s.value("directory").is_none() {
-        s.missing(r, "directory", "name the directory for recordings");
-    }
-    let config = RecordConfig { directory: directory.unwrap_or_default(), ogg: s.bool(r, "ogg", true), wav: s.bool(r, "wav", true) };
-    let span = s.span.clone();
-    if !config.ogg && !config.wav {
-        r.fault("record", Some(&span), "writes neither ogg nor wav", "switch one of the two on, or remove the section");
-    }
-    s.finish(r);
-    Some(config)
 }

@@ -10,9 +10,13 @@ use crate::sdp::{self, KeyExchange};
 
 #[cfg(feature = "daemon")]
 mod session;
+#[cfg(feature = "daemon")]
+mod stream;
 
 #[cfg(feature = "daemon")]
 pub use session::fuzz_session;
+#[cfg(feature = "daemon")]
+pub use stream::fuzz_stream;
 
 /// Reads any bytes as a description; what is read must be answerable, and the answer must be ours to read.
 pub fn fuzz_sdp(data: &[u8]) {
@@ -218,6 +222,7 @@ pub const TARGETS: &[Target] = &[
     ("sdp", fuzz_sdp),
     ("session", fuzz_session),
     ("signature", fuzz_signature),
+    ("stream", fuzz_stream),
     ("wav", fuzz_wav),
     ("webhook", fuzz_webhook),
 ];

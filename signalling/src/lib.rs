@@ -15,5 +15,7 @@ pub mod sdp;
 pub mod session;
 #[cfg(feature = "daemon")]
 pub mod shell;
+#[cfg(feature = "daemon")]
+pub mod stream;
 pub mod verdict;
 pub mod webhook;

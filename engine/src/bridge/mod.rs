@@ -1,8 +1,9 @@
-//! Ready-made ends of a call's audio: echo, a played recording, a recorder's tap, a feed from a host's own thread.
+//! Ready-made ends of a call's audio: echo, a played recording, a recorder's tap, a feed from a host's own thread, samples both ways.
 
 mod echo;
 mod feed;
 mod order;
+mod pcm;
 mod play;
 mod queue;
 pub mod rtp;
@@ -10,6 +11,7 @@ mod tap;
 
 pub use echo::{Echo, PromptEcho};
 pub use feed::{Feed, FeedConfig, FeedWriter};
+pub use pcm::{PcmConfig, PcmLink, PcmPort, pcm_port};
 pub use play::Play;
 pub use rtp::{RtpLeg, RtpLegParams};
 pub use tap::{Tap, TapReader, Taped};

@@ -6,7 +6,7 @@
 use super::figures::stats_json;
 use super::problem::Problem;
 use super::rtp_body::{RtpBody, RtpChange};
-use crate::config::{BridgeConfig, BridgeKind, DirectConfig};
+use crate::config::{AudioBody, BridgeConfig, BridgeKind, DirectConfig};
 use crate::sdp;
 use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
 use crate::shell::{Bridges, CallRef, DaemonEvent, Metrics, Watch, random};
@@ -80,6 +80,8 @@ struct Session {
     call: CallId,
     state: State,
     gate_wanted: bool,
+    /// It ends when its audio server has left.
+    hangs_up: bool,
     /// Our end of its plain RTP leg.
     rtp: Option<RtpLegLocal>,
     ended: Option<(EndReason, Box<CallStats>)>,
@@ -123,6 +125,7 @@ struct BridgeBody {
     #[serde(default)]
     record: bool,
     rtp: Option<RtpBody>,
+    ws: Option<AudioBody>,
 }
 
 /// Body of `POST .../digits`.
@@ -255,7 +258,7 @@ impl Direct {
         }
         let id = SessionId::random();
         let role = offer.map_or(SetupRole::ActPass, |o| sdp::our_role(o.params.role));
-        let port = self.bridges.port(bridge, &CallRef::Direct(id.clone()));
+        let port = self.bridges.port(bridge, &CallRef::Direct(id.clone()), &[("session_id", id.as_str().to_owned())]);
         let (call, local) = self.engine.open_call(role, port).map_err(|e| self.not_admitted(e))?;
         self.metrics.call_opened();
         let call_ref = CallRef::Direct(id.clone());
@@ -283,7 +286,7 @@ impl Direct {
         };
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         table.by_call.insert(call, id.clone());
-        table.by_id.insert(id.clone(), Session { call, state, gate_wanted, rtp, ended: None });
+        table.by_id.insert(id.clone(), Session { call, state, gate_wanted, hangs_up: bridge.kind.hangs_up(), rtp, ended: None });
         self.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
         Ok((id, local, rtp))
     }
@@ -476,6 +479,7 @@ impl Direct {
                 }
             }
             CallEvent::GateOpened => session.state = State::Open,
+            CallEvent::PortFinished if session.hangs_up => self.release(call),
             CallEvent::Ended(ended) => {
                 session.state = State::Ended;
                 session.ended = Some((ended.reason, Box::new(ended.stats.clone())));
@@ -498,7 +502,11 @@ impl Direct {
     fn bridge(&self, wanted: Option<&BridgeBody>) -> Result<BridgeConfig, Problem> {
         let Some(wanted) = wanted else { return Ok(self.config.bridge.clone()) };
         let refuse = |detail: String, hint| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_BRIDGE", detail, hint));
-        let name = wanted.kind.as_deref().unwrap_or(if wanted.rtp.is_some() { "rtp" } else { "" });
+        let implied = if wanted.rtp.is_some() { "rtp" } else { wanted.ws.as_ref().map_or("", |_| "ws") };
+        let name = wanted.kind.as_deref().unwrap_or(implied);
+        if wanted.ws.is_some() != (name == "ws") {
+            return refuse("ws and the kind of the bridge do not fit together".into(), "send ws with kind ws, or with no kind");
+        }
         if wanted.rtp.is_some() != (name == "rtp") {
             return refuse("rtp and the kind of the bridge do not fit together".into(), "send rtp with kind rtp, or with no kind");
         }
@@ -508,13 +516,18 @@ impl Direct {
                 Some(Err(detail)) => return refuse(detail, "see the table of rtp in docs/DIRECT_MODE.md"),
                 None => return refuse("there is no rtp object".into(), "send rtp with at least remote"),
             },
+            ("ws", _) => match wanted.ws.as_ref().map(|ws| ws.bridge(&self.bridges.audio_targets())) {
+                Some(Ok(audio)) => BridgeKind::Audio(Box::new(audio)),
+                Some(Err(detail)) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
+                None => return refuse("there is no ws object".into(), "send ws with at least url"),
+            },
             ("echo", _) => BridgeKind::Echo,
             ("play", Some(path)) => BridgeKind::Play(path.clone()),
             ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path.clone()),
             ("play" | "play_then_echo", None) => {
                 return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files");
             }
-            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo or rtp"),
+            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws"),
         };
         if wanted.record && !self.records {
             return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");

@@ -73,7 +73,7 @@ impl ControlTask {
                 let wav = self.prompts.get(&prompt).cloned().ok_or(ApiError::NoSuchPrompt)?;
                 let bridge = self.media.bridge(key).cloned().ok_or_else(no_media)?;
                 let port = self.bridges.port_after_prompt(&wav, &bridge, &CallRef::Meta(key)).ok_or(ApiError::WrongState {
-                    state: "bridged to a plain RTP leg",
+                    state: "bridged to somebody who speaks",
                     hint: "let the far side play it, or bridge the call to something else first",
                 })?;
                 self.attach(key, port)?;
@@ -135,12 +135,24 @@ impl ControlTask {
         if self.media.call(key).is_none() {
             return Err(no_media());
         }
-        let port = self.bridges.port(&bridge, &CallRef::Meta(key));
+        let port = self.bridges.port(&bridge, &CallRef::Meta(key), &self.about(key));
         self.attach(key, port)?;
         self.book.bridged(key, bridge_name(&bridge), self.at());
         self.media.set_bridge(key, bridge);
         self.tell_events();
         Ok(())
+    }
+
+    /// What an audio server is told of a call.
+    pub(super) fn about(&self, key: CallKey) -> Vec<(&'static str, String)> {
+        let mut about = Vec::new();
+        if let Some(call) = self.sessions.call(key) {
+            about.extend(call.wacid.map(|wacid| ("wacid", wacid.as_str().to_owned())));
+            about.push(("number_id", call.phone_number_id.to_string()));
+            about.push(("direction", if call.outbound { "outbound" } else { "inbound" }.to_owned()));
+        }
+        about.extend(self.book.id(key).map(|id| ("call_id", id.as_str().to_owned())));
+        about
     }
 
     fn attach(&self, key: CallKey, port: Box<dyn MediaPort>) -> Result<(), ApiError> {

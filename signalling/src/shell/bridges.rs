@@ -2,11 +2,12 @@
 //!
 //! Decides: nothing; loads WAV files once, at start. Refuses: files that no configuration names.
 
+use super::audio_peers::AudioPeers;
 use super::metrics::Metrics;
 use super::observe::{CallRef, Watch};
 use super::recorder::Recorder;
 use crate::audio::load_wav;
-use crate::config::{BridgeConfig, BridgeKind, Config};
+use crate::config::{AudioTarget, BridgeConfig, BridgeKind, Config};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,18 +20,31 @@ use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
 pub(crate) struct Bridges {
     wavs: HashMap<PathBuf, Arc<[i16]>>,
     recorder: Option<Recorder>,
+    targets: Arc<[AudioTarget]>,
+    /// Running if there is anywhere to go.
+    audio: Option<AudioPeers>,
 }
+
+/// What an audio server is told about a call, by name.
+pub(crate) type About = [(&'static str, String)];
 
 impl Bridges {
     /// Loads every file that `config` names and starts the recorder. The error is for an operator.
     pub(crate) fn start(config: &Config, watch: &Watch, metrics: &Arc<Metrics>) -> Result<Self, String> {
         let wavs = load_wavs(config)?;
         let recorder = config.record.clone().map(|r| Recorder::start(r, watch.clone(), Arc::clone(metrics))).transpose()?;
-        Ok(Self { wavs, recorder })
+        let targets: Arc<[AudioTarget]> = config.audio_targets.clone().into();
+        let audio = (!targets.is_empty()).then(|| AudioPeers::start(&targets, watch, metrics)).transpose()?;
+        Ok(Self { wavs, recorder, targets, audio })
+    }
+
+    /// Where audio connections may go.
+    pub(crate) fn audio_targets(&self) -> Arc<[AudioTarget]> {
+        Arc::clone(&self.targets)
     }
 
     /// A new end for one call.
-    pub(crate) fn port(&self, bridge: &BridgeConfig, call: &CallRef) -> Box<dyn MediaPort> {
+    pub(crate) fn port(&self, bridge: &BridgeConfig, call: &CallRef, about: &About) -> Box<dyn MediaPort> {
         let echo = || Box::new(Echo::default());
         let port: Box<dyn MediaPort> = match &bridge.kind {
             BridgeKind::Echo => Box::new(PromptEcho::default()),
@@ -38,6 +52,11 @@ impl Bridges {
             BridgeKind::Rtp(_) => return Box::new(Play::new(Arc::from([]), PLAY_RATE)),
             BridgeKind::Play(path) => Box::new(Play::new(self.samples(path), PLAY_RATE)),
             BridgeKind::PlayThenEcho(path) => Box::new(Play::then(self.samples(path), PLAY_RATE, echo())),
+            BridgeKind::Audio(audio) => match &self.audio {
+                Some(peers) => peers.port(audio, call, about),
+                // Bridges are read against the targets, and with a target there are peers.
+                None => Box::new(Play::new(Arc::from([]), PLAY_RATE)),
+            },
         };
         self.recorded(port, bridge, call)
     }
@@ -61,14 +80,14 @@ impl Bridges {
         }
     }
 
-    /// `bridge` again after a prompt, which the caller hears first. What `bridge` itself would play is not said a second time. None for a plain RTP leg: its far side
-    /// is the one who speaks.
+    /// `bridge` again after a prompt, which the caller hears first. What `bridge` itself would play is not said a second time. None for a plain RTP leg and an
+    /// audio server: they are the ones who speak.
     pub(crate) fn port_after_prompt(&self, prompt: &Path, bridge: &BridgeConfig, call: &CallRef) -> Option<Box<dyn MediaPort>> {
         let samples = self.samples(prompt);
         let port: Box<dyn MediaPort> = match &bridge.kind {
             BridgeKind::Echo | BridgeKind::PlayThenEcho(_) => Box::new(Play::then(samples, PLAY_RATE, Box::new(Echo::default()))),
             BridgeKind::Play(_) => Box::new(Play::new(samples, PLAY_RATE)),
-            BridgeKind::Rtp(_) => return None,
+            BridgeKind::Rtp(_) | BridgeKind::Audio(_) => return None,
         };
         Some(self.recorded(port, bridge, call))
     }
@@ -86,6 +105,7 @@ pub(super) const fn bridge_name(bridge: &BridgeConfig) -> &'static str {
         BridgeKind::Play(_) => "play",
         BridgeKind::PlayThenEcho(_) => "play_then_echo",
         BridgeKind::Rtp(_) => "rtp",
+        BridgeKind::Audio(_) => "ws",
     }
 }
 

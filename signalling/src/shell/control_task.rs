@@ -374,6 +374,7 @@ impl ControlTask {
             return;
         };
         let (key, local) = (media.key, media.local);
+        let is_left = event == CallEvent::PortFinished && media.bridge.kind.hangs_up();
         self.book.media(key, &event, self.at());
         self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
         let told = match event {
@@ -394,6 +395,8 @@ impl ControlTask {
         };
         match told {
             Some(event) => self.feed(Input::Engine { call: key, event }),
+            // The audio server has left for good.
+            None if is_left => self.feed(Input::Command { call: key, command: Command::Terminate }),
             None => self.tell_events(),
         }
     }
@@ -498,7 +501,7 @@ impl ControlTask {
         let number = self.sessions.call(call).map(|c| c.phone_number_id);
         let of_number = || number.and_then(|n| self.numbers.get(&n)).map_or(BridgeConfig::ECHO, |n| n.bridge.clone());
         let bridge = self.dial_bridge.take().unwrap_or_else(of_number);
-        let port = self.bridges.port(&bridge, &CallRef::Meta(call));
+        let port = self.bridges.port(&bridge, &CallRef::Meta(call), &self.about(call));
         let (id, local) = match self.engine.open_call(role, port) {
             Ok(opened) => opened,
             Err(e) => {

@@ -38,6 +38,34 @@ impl HookResult {
     }
 }
 
+/// What happened on a connection to an audio server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AudioResult {
+    /// It was made.
+    Connected,
+    /// It could not be made, or broke.
+    Broken,
+    /// 20 ms of a user were not sent: the server did not read in time.
+    Unread,
+    /// A message could not be read.
+    Fault,
+}
+
+impl AudioResult {
+    /// Every result, in counter order.
+    pub const ALL: [Self; 4] = [Self::Connected, Self::Broken, Self::Unread, Self::Fault];
+
+    /// Stable label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Broken => "broken",
+            Self::Unread => "unread_frame",
+            Self::Fault => "bad_message",
+        }
+    }
+}
+
 /// Counters of one daemon. Every method may be called from any thread.
 #[derive(Default)]
 pub struct Metrics {
@@ -50,6 +78,7 @@ pub struct Metrics {
     rtp_in: AtomicU64,
     rtp_out: AtomicU64,
     hooks: [AtomicU64; HookResult::ALL.len()],
+    audio: [AtomicU64; AudioResult::ALL.len()],
     recordings_finished: AtomicU64,
     recordings_failed: AtomicU64,
     drops: Mutex<DropCounts>,
@@ -76,6 +105,8 @@ pub struct MetricsSnapshot {
     pub rtp_out: u64,
     /// Events for webhooks of ours by result.
     pub hooks: Vec<(HookResult, u64)>,
+    /// What happened on audio connections.
+    pub audio: Vec<(AudioResult, u64)>,
     /// Recordings complete on disk.
     pub recordings_finished: u64,
     /// Recordings that failed.
@@ -126,6 +157,10 @@ impl Metrics {
         self.drops.lock().unwrap_or_else(|e| e.into_inner()).merge(&stats.drops);
     }
 
+    pub(crate) fn audio(&self, what: AudioResult) {
+        self.audio[what as usize].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn recording(&self, finished: bool) {
         let counter = if finished { &self.recordings_finished } else { &self.recordings_failed };
         counter.fetch_add(1, Relaxed);
@@ -152,6 +187,7 @@ impl Metrics {
             rtp_in: self.rtp_in.load(Relaxed),
             rtp_out: self.rtp_out.load(Relaxed),
             hooks: HookResult::ALL.iter().zip(&self.hooks).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
+            audio: AudioResult::ALL.iter().zip(&self.audio).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
             recordings_finished: self.recordings_finished.load(Relaxed),
             recordings_failed: self.recordings_failed.load(Relaxed),
             drops: *self.drops.lock().unwrap_or_else(|e| e.into_inner()),
@@ -193,6 +229,8 @@ impl MetricsSnapshot {
         let hooks: Vec<_> = self.hooks.iter().map(|(r, n)| (format!("{{result=\"{}\"}}", r.label()), *n)).collect();
         family("hook_events_total", "counter", &hooks);
         family("recordings_total", "counter", &rows);
+        let rows: Vec<_> = self.audio.iter().map(|(r, n)| (format!("{{event=\"{}\"}}", r.label()), *n)).collect();
+        family("audio_connections_total", "counter", &rows);
         out
     }
 }

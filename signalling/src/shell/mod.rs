@@ -3,6 +3,7 @@
 //! Decides: nothing about calls (`session` does) and nothing about media (the engine does). Refuses: to wait for the engine, or without bound for anybody.
 
 mod api_task;
+mod audio_peers;
 mod bridges;
 mod cdr;
 mod control_task;
@@ -16,19 +17,20 @@ mod run;
 mod store;
 mod tls;
 
-pub use metrics::{HookResult, Metrics, MetricsSnapshot};
+pub use metrics::{AudioResult, HookResult, Metrics, MetricsSnapshot};
 pub use observe::{CallRef, DaemonEvent, Observed, Observer, WebhookResult};
 pub use run::{Daemon, DaemonError, DaemonHandle};
 
 use crate::config::{Config, Fault};
 
-/// What a configuration names on disk and cannot be used: certificates and WAV files.
+/// What a configuration names on disk and cannot be used: certificates, trust and WAV files.
 pub fn preflight(config: &Config) -> Vec<Fault> {
     let fault =
         |what: String| Fault { path: String::new(), line: None, what, fix: "correct the file, or the path in the configuration".into() };
     let tls = config.http.tls.as_ref().and_then(|paths| tls::server_config(paths).err());
     let wavs = bridges::load_wavs(config).err();
-    tls.into_iter().chain(wavs).map(fault).collect()
+    let audio = audio_peers::tls_configs(&config.audio_targets).err();
+    tls.into_iter().chain(wavs).chain(audio).map(fault).collect()
 }
 
 /// Whether every WAV file that a bridge or prompt names can be played. The error is for an operator.

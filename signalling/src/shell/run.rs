@@ -154,6 +154,7 @@ impl Daemon {
                 config: api,
                 prompts: prompts.clone(),
                 records: config.record.is_some(),
+                audio_targets: bridges.audio_targets(),
                 read_timeout: limits.read_timeout,
                 bodies: Arc::clone(&routes.bodies),
                 engine: Arc::clone(&engine),

@@ -7,7 +7,7 @@ use super::contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 use super::events::EventHub;
 use super::idempotency::{Answer, Idempotency, KEY_BYTES_MAX, Key, Seen};
 use super::stream::{self, Filter};
-use crate::config::{ApiConfig, BridgeConfig, BridgeKind, Scope};
+use crate::config::{ApiConfig, AudioBody, AudioTarget, BridgeConfig, BridgeKind, Scope};
 use crate::control::figures::stats_json;
 use crate::control::problem::Problem;
 use crate::session::{Dial, Personal};
@@ -38,6 +38,8 @@ pub(crate) struct Native {
     pub(crate) prompts: HashMap<String, PathBuf>,
     /// Whether recording is configured.
     pub(crate) records: bool,
+    /// Where audio connections may go.
+    pub(crate) audio_targets: Arc<[AudioTarget]>,
     pub(crate) read_timeout: Duration,
     pub(crate) bodies: Arc<Semaphore>,
     pub(crate) engine: Arc<Engine>,
@@ -59,6 +61,7 @@ pub(crate) struct Memory(Idempotency);
 struct BridgeBody {
     kind: String,
     prompt: Option<String>,
+    ws: Option<AudioBody>,
     #[serde(default)]
     record: bool,
 }
@@ -448,13 +451,24 @@ impl Native {
             Some(name) => Some(self.prompts.get(name).cloned().ok_or(ApiError::NoSuchPrompt)?),
             None => None,
         };
+        if wanted.ws.is_some() != (wanted.kind == "ws") || wanted.ws.is_some() && prompt.is_some() {
+            return refuse(
+                "kind, ws and prompt do not fit together".into(),
+                "send ws with kind ws, and prompt with play or play_then_echo",
+            );
+        }
+        let audio = match wanted.ws.as_ref().map(|ws| ws.bridge(&self.audio_targets)).transpose() {
+            Ok(audio) => audio,
+            Err(detail) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
+        };
         let kind = match (wanted.kind.as_str(), prompt) {
+            _ if audio.is_some() => audio.map_or(BridgeKind::Echo, |audio| BridgeKind::Audio(Box::new(audio))),
             ("echo", None) => BridgeKind::Echo,
             ("play", Some(path)) => BridgeKind::Play(path),
             ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path),
             ("play" | "play_then_echo", None) => return refuse("prompt is missing".into(), "name a prompt of the configuration"),
             ("echo", Some(_)) => return refuse("echo plays nothing".into(), "leave prompt out, or use play or play_then_echo"),
-            _ => return refuse("there is no such kind of bridge".into(), "use echo, play or play_then_echo"),
+            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo or ws"),
         };
         if wanted.record && !self.records {
             return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
