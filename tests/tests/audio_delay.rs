@@ -18,7 +18,7 @@ use tipring_tests::str0m_peer::Str0mPeer;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn from_a_websocket_frame_to_its_packet() {
     let probes: usize = std::env::var("PROBES").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -249,6 +249,11 @@ impl PcmLink {
         out.get_mut(..self.rate.frame_samples()).is_some_and(|out| self.from_call.pop_entire_slice(out).is_ok())
     }
 
+    /// Whether [`Self::read`] has a frame.
+    pub fn has_frame(&self) -> bool {
+        self.from_call.slots() >= self.rate.frame_samples()
+    }
+
     /// The next digit that the user typed.
     pub fn read_digit(&mut self) -> Option<Digit> {
         self.digits.pop().ok()
