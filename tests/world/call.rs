@@ -7,14 +7,15 @@ mod above;
 mod noise;
 
 use super::check::{Checks, Trace};
-use super::far::FarEnd;
-use super::plan::{Hop, Plan};
+use super::far::{FarEnd, FarPlan};
+use super::plan::{Audio, Hop, Plan};
 use super::{Agenda, Link};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
-use tipring_engine::bridge::{Echo, Play};
+use tipring_engine::bridge::rtp::LegCodec;
+use tipring_engine::bridge::{Echo, Play, PromptEcho};
 use tipring_engine::call::{
     Call, CallConfig, CallEvent, Ended, FrameBuffer, Incoming, MediaPort, Outgoing, RemoteParams, Scratch, SetupRole, Watchdogs,
 };
@@ -131,6 +132,7 @@ enum Thing {
     },
     HangUp(CallKey),
     SendDigits(&'static str),
+    Move(Audio),
     /// Our shard's thread stops for so long.
     Stall(Span),
     /// What was said to the shard while it stood still.
@@ -446,6 +448,7 @@ impl World {
                     tenant.call.send_digits(symbols, Some(100), now).expect("keys of a telephone, and a peer that agreed to them");
                 }
             }
+            Thing::Move(audio) => self.move_to(audio),
             Thing::Noise => self.make_noise(),
         }
     }
@@ -559,6 +562,9 @@ impl World {
                     if let Some((after, symbols)) = self.plan.sends_digits {
                         self.agenda.schedule(self.now + after, Thing::SendDigits(symbols));
                     }
+                    for (after, audio) in self.plan.moves.clone() {
+                        self.agenda.schedule(self.now + after, Thing::Move(audio));
+                    }
                 }
                 Notice::Ended(ending) => {
                     assert!(self.outcome.verdict.is_none(), "Ended is told once");
@@ -566,6 +572,23 @@ impl World {
                 }
                 _ => {}
             },
+        }
+    }
+
+    /// Exchanges the host's end of the running call, as `Engine::attach` does.
+    fn move_to(&mut self, audio: Audio) {
+        let greeting = self.plan.greeting.clone();
+        let port: Box<dyn MediaPort> = match audio {
+            Audio::Greeting => Box::new(Play::new(greeting, SampleRate::Hz16000)),
+            Audio::Echo => Box::new(Echo::default()),
+            Audio::PromptEcho => Box::new(PromptEcho::default()),
+            Audio::Relay => {
+                let (heard, digits) = (self.heard.0.clone(), self.far_digits.0.clone());
+                Box::new(FarEnd::new(FarPlan::clean(LegCodec::Opus), greeting, self.entropy.u64(), heard, digits, self.now))
+            }
+        };
+        if let Some(tenant) = &mut self.tenant {
+            tenant.call.attach(port, self.now);
         }
     }
 

@@ -17,7 +17,7 @@ pub use check::{Checks, Trace};
 pub use classes::{Class, Sketch};
 pub use far::FarPlan;
 pub use link::{Link, LinkConfig};
-pub use plan::{Hop, Lose, Noise, Plan, Trouble, caller, greeting};
+pub use plan::{Audio, Hop, Lose, Noise, Plan, Trouble, caller, greeting};
 pub use shrink::shrink;
 pub use swarm::{CpuClock, seeds, swarm};
 pub use verdict::{Passed, attempt};

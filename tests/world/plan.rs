@@ -55,6 +55,19 @@ pub struct Trouble {
     pub mailbox_full: bool,
 }
 
+/// Where a running call's audio can be moved to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Audio {
+    /// The greeting from its start, then silence.
+    Greeting,
+    /// The user's words, after the jitter buffer.
+    Echo,
+    /// The user's packets, each at once.
+    PromptEcho,
+    /// A plain RTP leg to a PBX that says the greeting.
+    Relay,
+}
+
 /// One call to simulate. Every random choice follows from `seed`.
 pub struct Plan {
     /// Source of everything random but the keys of DTLS, which the TLS library draws itself.
@@ -79,6 +92,8 @@ pub struct Plan {
     pub hang_up_after: Option<Span>,
     /// Our application sends these digits, 100 ms each, so long after the pick-up.
     pub sends_digits: Option<(Span, &'static str)>,
+    /// Our application moves the audio, each so long after the pick-up.
+    pub moves: Vec<(Span, Audio)>,
     /// Sequence number and timestamp that our stream begins at; none: as its entropy says.
     pub stream_starts_at: Option<(u16, u32)>,
     /// Losses chosen one by one, on top of the links'.
@@ -129,6 +144,7 @@ impl Plan {
             listens: true,
             hang_up_after: None,
             sends_digits: None,
+            moves: Vec::new(),
             stream_starts_at: None,
             lose: None,
             lose_reply_to: None,
