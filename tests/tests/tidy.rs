@@ -37,7 +37,8 @@ const UNSAFE_FILES: &[&str] = &[
     "engine/src/srtp/simd.rs",
     "tests/meta-sim/src/tls.rs",
     "fuzz/src/coverage.rs",
-    "benches/tests/alloc.rs",
+    "benches/counting.rs",
+    "benches/icount/step.rs",
     "tests/tests/attacks_cost.rs",
 ];
 
@@ -130,6 +131,49 @@ fn the_pure_rooms_read_no_clock_and_open_nothing() {
         }
     }
     report(&faults);
+}
+
+/// Rooms that a packet comes through. `engine.rs` is the host's side: its threads may wait for each other, a packet never does.
+const PACKET_ROOMS: &[&str] = &["wire", "ice", "dtls", "srtp", "rtp", "jitter", "codec", "dtmf", "call", "net", "bridge", "shard"];
+
+/// Functions of those rooms that take a lock, each once per call or command and never per packet.
+const LOCKING: &[(&str, &[&str])] = &[
+    // A port is given back when its call or leg ends.
+    ("engine/src/shard/shard.rs", &["release_far", "evict"]),
+    // The host's end of the rings: its threads share it.
+    ("engine/src/shard/mailbox.rs", &["post", "next_report"]),
+];
+
+#[test]
+fn no_packet_takes_a_lock() {
+    let types = ["Mutex", "RwLock", "Condvar", "Barrier", "Semaphore"];
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for (path, text) in files(&["rs"]) {
+        let Some(inside) = path.strip_prefix("engine/src/") else { continue };
+        if !PACKET_ROOMS.contains(&inside.split(['/', '.']).next().unwrap_or_default()) || inside.contains("tests") {
+            continue;
+        }
+        let allowed = LOCKING.iter().find(|(file, _)| *file == path).map(|(_, functions)| *functions);
+        let mut function = String::new();
+        for (line, code) in product_lines(&text) {
+            if let Some((_, rest)) = code.split_once("fn ") {
+                function = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            }
+            let locks = [".lock(", ".try_lock(", ".read().", ".write()."].iter().any(|call| code.contains(call));
+            let named = types.iter().any(|name| code.contains(name));
+            match allowed {
+                Some(functions) if locks && functions.contains(&function.as_str()) => seen += 1,
+                Some(_) if named && !locks => {}
+                _ if locks || named => {
+                    faults.push(format!("{path}:{line}: `{function}` would have a packet wait for somebody: {}", code.trim()))
+                }
+                _ => {}
+            }
+        }
+    }
+    report(&faults);
+    assert_eq!(seen, LOCKING.iter().map(|(_, functions)| functions.len()).sum::<usize>(), "the list of locks is not what the code takes");
 }
 
 #[test]
