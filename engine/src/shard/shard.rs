@@ -29,6 +29,9 @@ const COMMANDS_PER_TURN: usize = 64;
 /// Turns begin at least this far apart. A lone packet is served at once; where many calls are, their packets gather meanwhile and share one wake-up and one wait
 /// (docs/adr/0021): a packet waits 0.5 ms at the median, the jitter of any network is more.
 const TURN_SPACING: Span = Span::from_millis(1);
+/// How long the datagrams of calls that are being set up may be worked on in one turn: a handshake costs as much as a hundred packets, and running calls wait for it. What is
+/// over stays in its socket for the next turn, which then begins at once.
+const SETUP_PER_TURN: Span = Span::from_micros(500);
 /// Longest sleep, so that a lost wake-up costs little.
 const WAIT_MAX: Span = Span::from_millis(100);
 /// A socket that lost against the nominated pair is closed this long after (I28).
@@ -81,6 +84,10 @@ pub(crate) struct Shard {
     ready: Vec<u64>,
     /// When the last turn began; none when it left work behind.
     turned_at: Option<Time>,
+    /// What this turn has spent on calls that are being set up.
+    setup_spent: Span,
+    /// Datagrams of such calls were left in their sockets.
+    setup_put_off: bool,
     /// Tenants whose events wait for room in the host's ring.
     held: Vec<Key>,
     /// Ended calls that the host's ring had no room for. While there are any, no command is taken, so there are never more than calls.
@@ -108,6 +115,8 @@ impl Shard {
             due: Vec::with_capacity(calls_max),
             ready: Vec::with_capacity(READY_PER_WAIT),
             turned_at: None,
+            setup_spent: Span::ZERO,
+            setup_put_off: false,
             held: Vec::new(),
             farewells: VecDeque::new(),
             stopping: false,
@@ -162,7 +171,7 @@ impl Shard {
             Err(e) => panic!("epoll_wait: {e}"),
         }
         let now = self.clock.now();
-        self.turned_at = (self.ready.len() < READY_PER_WAIT).then_some(now);
+        (self.setup_spent, self.setup_put_off) = (Span::ZERO, false);
         self.take_commands(now);
         for i in 0..self.ready.len() {
             self.fetch_ahead(i);
@@ -173,6 +182,7 @@ impl Shard {
                 self.receive_one(token, now);
             }
         }
+        self.turned_at = (self.ready.len() < READY_PER_WAIT && !self.setup_put_off).then_some(now);
         let mut due = core::mem::take(&mut self.due);
         self.wheel.advance(now, &mut due);
         for (key, at) in due.drain(..) {
@@ -300,6 +310,21 @@ impl Shard {
     /// One datagram of one ready socket: level-triggered, so a talkative call cannot starve the others.
     fn receive_one(&mut self, token: u64, now: Time) {
         let (key, socket_index) = untoken(token);
+        let Some(tenant) = self.tenants.get_mut(key) else { return };
+        if tenant.setting_up {
+            if self.setup_spent >= SETUP_PER_TURN {
+                self.setup_put_off = true;
+                return;
+            }
+            let began = self.clock.now();
+            self.take_datagram(key, socket_index, now);
+            self.setup_spent = self.setup_spent + self.clock.now().since(began);
+        } else {
+            self.take_datagram(key, socket_index, now);
+        }
+    }
+
+    fn take_datagram(&mut self, key: Key, socket_index: usize, now: Time) {
         let Some(tenant) = self.tenants.get_mut(key) else { return };
         if let (Some(number), Some(far)) = (socket_index.checked_sub(FAR_SOCKET), &tenant.far) {
             far.receive(number, &mut tenant.call, &mut self.receive[..], now);
