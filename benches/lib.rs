@@ -2,8 +2,13 @@
 //!
 //! Given: a port. Decides: how a `Call` meets the relay of the simulator over a wire without delay or loss. Refuses: sockets, clocks, load.
 
+pub mod counting;
+pub mod memory;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tipring_engine::bridge::rtp::LegCodec;
+use tipring_engine::bridge::{RtpLeg, RtpLegParams};
 use tipring_engine::call::{Call, CallConfig, MediaPort, Scratch, SetupRole, Watchdogs};
 use tipring_engine::dtls::{Certificate, DtlsConfig, DtlsContext};
 use tipring_engine::ice::{Candidate, CandidateKind, IceConfig, Path};
@@ -50,6 +55,10 @@ pub enum Step {
     Send,
     /// `Call::handle_timeout`.
     Tick,
+    /// `Call::handle_far_datagram`.
+    ReceiveFar,
+    /// `Call::poll_far_transmit`.
+    SendFar,
 }
 
 /// Looks away.
@@ -132,11 +141,30 @@ impl Wire {
                 observer.step(Step::Receive, || self.call.handle_datagram(path, &mut transmit.bytes, self.now));
                 is_quiet = false;
             }
+            // The far side of a relay says back what it hears.
+            while let Some((len, socket, remote)) = observer.step(Step::SendFar, || self.call.poll_far_transmit(&mut self.out, self.now)) {
+                if matches!(self.out.get(1).map(|b| b & 0x7f), Some(0 | 111)) {
+                    let heard = self.out;
+                    observer.step(Step::ReceiveFar, || self.call.handle_far_datagram(socket, remote, &heard[..len], self.now));
+                    is_quiet = false;
+                }
+            }
             if is_quiet {
                 return;
             }
         }
     }
+}
+
+/// Where the far side of [`relay_leg`] is.
+const FAR_SIDE: &str = "192.0.2.20:4000";
+
+/// A plain RTP leg to a far side that says back what it hears.
+pub fn relay_leg(codec: LegCodec) -> Box<dyn MediaPort> {
+    let remote = FAR_SIDE.parse().expect("an address");
+    let params = if codec == LegCodec::Opus { RtpLegParams::opus(remote) } else { RtpLegParams::transcoded(remote, codec) };
+    let targets = ["192.0.2.0/24".parse().expect("a range")].into();
+    Box::new(RtpLeg::new(params, &targets, 0, &mut SeededRng::new(6), Time::ZERO + Span::from_secs(1)).expect("a leg"))
 }
 
 /// A port that sends each Opus packet back as it came: what a gateway that relays does.

@@ -45,9 +45,9 @@ pub const PLAYOUT_DELAY_MS_MAX: u64 = 200;
 pub const JITTER_SLOTS_MAX: usize = 32;
 
 /// Events a call may hold for its host; lifecycle events are few, and `Ended` always has room.
-pub const CALL_EVENTS_MAX: usize = 32;
+pub const CALL_EVENTS_MAX: usize = 16;
 /// Entries of a call's flight recorder.
-pub const RECORDER_ENTRIES_MAX: usize = 64;
+pub const RECORDER_ENTRIES_MAX: usize = 48;
 
 const _: () = assert!(JITTER_SLOTS_MAX as u64 * FRAME_MS >= 2 * PLAYOUT_DELAY_MS_MAX);
 const _: () = assert!(FRAME_TICKS as u64 * 1_000 == RTP_CLOCK_HZ as u64 * FRAME_MS);

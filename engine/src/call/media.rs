@@ -28,6 +28,8 @@ use crate::wire::rtp::{RtpHeader, RtpView};
 const DTMF_PAYLOAD_TYPE_OF_META: u8 = 126;
 /// Samples of the longest Opus packet, 120 ms at 48 kHz.
 const DECODE_SAMPLES_MAX: usize = 5_760;
+/// Frames of 20 ms in it.
+const PACKET_FRAMES_MAX: usize = DECODE_SAMPLES_MAX / FRAME_SAMPLES_MAX;
 /// Questions to the jitter buffer per tick: eight packets of 2.5 ms, or some left out to catch up. What is owed beyond that waits for the next tick.
 const PLAYOUTS_PER_TICK_MAX: usize = 8;
 
@@ -321,7 +323,7 @@ impl Media {
             return;
         }
         // At most one packet of 120 ms waits; more would be a jitter buffer that does not count its ticks.
-        if self.backlog.len() + decoded.len() <= DECODE_SAMPLES_MAX {
+        if self.backlog.len() + decoded.len() <= PACKET_FRAMES_MAX * samples {
             self.backlog.extend_from_slice(decoded);
         }
         if self.backlog.len() >= samples {
@@ -341,8 +343,7 @@ impl Media {
             if !fits {
                 self.decoder = wanted.and_then(|rate| Decoder::new(rate).ok());
             }
-            self.backlog.clear();
-            self.backlog.reserve(wanted.map_or(0, |_| DECODE_SAMPLES_MAX));
+            self.backlog = Vec::with_capacity(wanted.map_or(0, |rate| PACKET_FRAMES_MAX * rate.frame_samples()));
         }
     }
 

@@ -20,8 +20,8 @@ const FADE_FRAMES: i32 = 3;
 /// Concealment state of one stream.
 #[derive(Debug)]
 pub struct Plc {
-    history: Box<[i16; HISTORY_MAX]>,
-    /// Samples of history in use.
+    history: Box<[i16]>,
+    /// Samples of history.
     keep: usize,
     /// Samples at this rate per sample at 8 kHz: 1 or 2.
     factor: usize,
@@ -34,7 +34,8 @@ impl Plc {
     /// For 8 or 16 kHz; other rates conceal as if they were 16 kHz, with periods of half the length.
     pub fn new(rate: SampleRate) -> Self {
         let factor = if rate == SampleRate::Hz8000 { 1 } else { 2 };
-        Self { history: Box::new([0; HISTORY_MAX]), keep: HISTORY_MAX / 2 * factor, factor, period: 0, replicated: 0 }
+        let keep = HISTORY_MAX / 2 * factor;
+        Self { history: vec![0; keep].into_boxed_slice(), keep, factor, period: 0, replicated: 0 }
     }
 
     /// Takes real samples; those behind a concealed gap are changed a little at their front.
@@ -68,7 +69,7 @@ impl Plc {
     }
 
     fn next_replica(&mut self) -> i16 {
-        let history = &self.history[HISTORY_MAX - self.keep..];
+        let history = &self.history[..];
         let at = history.len() - self.period.max(1) + self.replicated % self.period.max(1);
         let fade_over = FADE_FRAMES * (160 * self.factor) as i32;
         let gain = (fade_over - self.replicated as i32).max(0);
@@ -77,14 +78,14 @@ impl Plc {
     }
 
     fn remember(&mut self, samples: &[i16]) {
-        let tail = &samples[samples.len().saturating_sub(HISTORY_MAX)..];
+        let tail = &samples[samples.len().saturating_sub(self.keep)..];
         self.history.copy_within(tail.len().., 0);
-        self.history[HISTORY_MAX - tail.len()..].copy_from_slice(tail);
+        self.history[self.keep - tail.len()..].copy_from_slice(tail);
     }
 
     /// The lag at which the last 10 ms look most like what went before, by normalised correlation.
     fn find_period(&self) -> usize {
-        let history = &self.history[HISTORY_MAX - self.keep..];
+        let history = &self.history[..];
         let template_len = TEMPLATE * self.factor;
         let template = &history[history.len() - template_len..];
         let mut best = (0_i64, 1_i64, PERIOD_MIN * self.factor);

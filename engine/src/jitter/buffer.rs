@@ -5,7 +5,7 @@
 
 use super::estimator::Estimator;
 use super::playout::{Action, FRAME, Front, Line, Playout, choose};
-use super::store::{Slot, Store};
+use super::store::{OPUS_ARENA_BYTES, Slot, Store};
 use super::stream::{Place, Stream};
 use crate::error::DropReason;
 use crate::limits::{OPUS_BYTES_MAX, RTP_CLOCK_HZ};
@@ -55,7 +55,7 @@ pub struct JitterStats {
     pub delay_us: u64,
 }
 
-/// An adaptive 20 ms audio jitter buffer for one call. Memory is bounded and allocated at creation: about 10 KiB.
+/// An adaptive 20 ms audio jitter buffer for one call. Memory is bounded and allocated at creation: about 7 KiB.
 ///
 /// Drive it by [`insert`](Self::insert) for each packet and by [`tick`](Self::tick) every 20 ms of the same clock. One tick gives one
 /// frame: call `tick` again with the same `now` as long as [`is_owed`](Self::is_owed) says so (after `Skip`, and for packets shorter
@@ -100,19 +100,19 @@ enum Phase {
 impl JitterBuffer {
     /// An empty buffer of Opus packets.
     pub fn new(config: JitterConfig) -> Self {
-        Self::of(config, true)
+        Self::of(config, Store::new(true, OPUS_ARENA_BYTES))
     }
 
-    /// An empty buffer of packets that do not say of themselves whether somebody speaks in them, and carry no copies: G.711, L16.
-    pub fn of_samples(config: JitterConfig) -> Self {
-        Self::of(config, false)
+    /// An empty buffer of packets that do not say of themselves whether somebody speaks in them, and carry no copies: G.711, L16. `bytes` is what may wait in it.
+    pub fn of_samples(config: JitterConfig, bytes: usize) -> Self {
+        Self::of(config, Store::new(false, bytes))
     }
 
-    fn of(config: JitterConfig, is_opus: bool) -> Self {
+    fn of(config: JitterConfig, store: Store) -> Self {
         let delay_max = span_ticks(config.delay_max).clamp(FRAME, 10 * RTP_CLOCK_HZ as i64);
         let delay_min = span_ticks(config.delay_min).clamp(0, delay_max);
         Self {
-            store: Store::new(is_opus),
+            store,
             estimator: Estimator::new(),
             stream: None,
             retired: None,

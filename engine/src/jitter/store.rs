@@ -47,7 +47,7 @@ fn flags(payload: &[u8]) -> (bool, bool) {
     (is_short || first >> (8 - voice_flags) == 0, first >> (7 - voice_flags) & 1 == 1)
 }
 
-/// At most `JITTER_SLOTS_MAX` packets and `ARENA_BYTES` of payload, allocated once: 8 KiB of bytes and 1.25 KiB of slots.
+/// At most `JITTER_SLOTS_MAX` packets and so many bytes of payload, allocated once: 5.5 KiB of bytes for Opus and 1 KiB of slots.
 ///
 /// An arena rather than slots of the largest packet: 32 x 1 276 bytes would be 40 KiB per call, and Meta's packets have 50 bytes.
 #[derive(Debug)]
@@ -61,8 +61,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(is_opus: bool) -> Self {
-        Self { slots: VecDeque::with_capacity(JITTER_SLOTS_MAX), arena: vec![0; ARENA_BYTES].into_boxed_slice(), top: 0, is_opus }
+    /// At most 64 KiB.
+    pub(super) fn new(is_opus: bool, bytes: usize) -> Self {
+        let arena = vec![0; bytes.min(usize::from(u16::MAX))].into_boxed_slice();
+        Self { slots: VecDeque::with_capacity(JITTER_SLOTS_MAX), arena, top: 0, is_opus }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,7 +89,7 @@ impl Store {
         if self.slots.is_empty() {
             self.top = 0;
         }
-        if self.top + payload.len() > ARENA_BYTES {
+        if self.top + payload.len() > self.arena.len() {
             self.close_holes();
         }
         let Some(room) = self.arena.get_mut(self.top..self.top + payload.len()) else { return false };
@@ -126,15 +128,15 @@ impl Store {
     }
 }
 
-/// 256 bytes per slot on average: room for 32 packets of 100 kb/s at 20 ms, or for six of the largest.
-pub(super) const ARENA_BYTES: usize = JITTER_SLOTS_MAX * 256;
+/// 176 bytes per slot on average: room for 32 packets of 70 kb/s at 20 ms, for 22 of 100 kb/s (twice the worst delay we play out), or for four of the largest.
+pub(super) const OPUS_ARENA_BYTES: usize = JITTER_SLOTS_MAX * 176;
 /// Opus at 20 kb/s needs about 50 bytes for 20 ms of speech and 7 to 9 for silence.
 const QUIET_BYTES_MAX: usize = 12;
 /// TOC configurations (RFC 6716 table 2): SILK alone below, hybrid from here, CELT alone from the next.
 const HYBRID_CONFIG_MIN: u8 = 12;
 const CELT_CONFIG_MIN: u8 = 16;
 
-const _: () = assert!(ARENA_BYTES <= u16::MAX as usize && ARENA_BYTES >= 4 * OPUS_BYTES_MAX);
+const _: () = assert!(OPUS_ARENA_BYTES <= u16::MAX as usize && OPUS_ARENA_BYTES >= 4 * OPUS_BYTES_MAX);
 const _: () = assert!(JITTER_SLOTS_MAX <= u8::MAX as usize);
 
 #[cfg(test)]
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn bytes_stay_with_their_packet() {
         let mut rng = SeededRng::new(7);
-        let mut store = Store::new(true);
+        let mut store = Store::new(true, OPUS_ARENA_BYTES);
         let fill = |seq: i64, len: usize| (0..len).map(|i| (seq as usize * 31 + i) as u8).collect::<Vec<_>>();
         let mut lens = std::collections::BTreeMap::new();
         let mut refused = 0;
@@ -189,7 +191,7 @@ mod tests {
                 assert_eq!(store.bytes(&slot), fill(first, len));
                 lens.remove(&first);
             }
-            assert_eq!((store.slots.capacity(), store.arena.len()), (JITTER_SLOTS_MAX, ARENA_BYTES));
+            assert_eq!((store.slots.capacity(), store.arena.len()), (JITTER_SLOTS_MAX, OPUS_ARENA_BYTES));
         }
         assert!(refused < 100, "{refused}");
     }

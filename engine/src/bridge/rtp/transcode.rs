@@ -8,10 +8,12 @@ use crate::codec::plc::Plc;
 use crate::codec::{SampleRate, g711, l16};
 use crate::error::DropReason;
 use crate::jitter::{JitterBuffer, JitterConfig, JitterStats, Playout};
-use crate::limits::RTP_CLOCK_HZ;
+use crate::limits::{FRAME_MS, PLAYOUT_DELAY_MS_MAX, RTP_CLOCK_HZ};
 use crate::time::Time;
 use crate::wire::rtp::RtpView;
 
+/// Frames of 20 ms that the jitter buffer has bytes for: twice the worst delay we play out.
+const WAITING_FRAMES_MAX: usize = 2 * (PLAYOUT_DELAY_MS_MAX / FRAME_MS) as usize;
 /// Samples of the longest packet taken: 60 ms at 16 kHz.
 const PACKET_SAMPLES_MAX: usize = 960;
 /// Questions to the jitter buffer per tick: packets of 10 ms, or some left out to catch up.
@@ -35,9 +37,10 @@ impl Transcoder {
         Some(Self {
             codec,
             rate,
-            jitter: JitterBuffer::of_samples(JitterConfig::default()),
+            jitter: JitterBuffer::of_samples(JitterConfig::default(), WAITING_FRAMES_MAX * rate.frame_samples() * codec.sample_bytes()),
             plc: Plc::new(rate),
-            pcm: Vec::with_capacity(2 * PACKET_SAMPLES_MAX),
+            // What is left of one packet, and the next.
+            pcm: Vec::with_capacity(PACKET_SAMPLES_MAX + rate.frame_samples()),
         })
     }
 
