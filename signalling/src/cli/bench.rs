@@ -9,16 +9,19 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tipring_engine::bridge::rtp::LegCodec;
 use tipring_engine::bridge::{PromptEcho, RtpLegParams};
 use tipring_engine::call::{CallEvent, FrameBuffer, Incoming, MediaParams, MediaPort, Outgoing, RemoteParams, SetupRole};
 use tipring_engine::codec::{Application, Encoder, EncoderSettings, FRAME_SAMPLES_MAX, SampleRate};
-use tipring_engine::engine::{Engine, EngineConfig};
+use tipring_engine::engine::{CallId, Engine, EngineConfig};
+use tipring_engine::error::EndReason;
 use tipring_engine::ice::{Candidate, Credentials};
 use tipring_engine::keying::Profile;
 use tipring_engine::net::BareEcho;
 use tipring_engine::time::Span;
-use tipring_meta_sim::load::{Crowd, Tally, Words};
+use tipring_meta_sim::load::{Crowd, Speech, Tally, Words};
 
 /// Time for all calls of a run to connect.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,8 +31,10 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const RATE: SampleRate = SampleRate::Hz16000;
 /// Name of the floor's thread.
 const FLOOR_THREAD: &str = "bare-udp";
-/// Name of the engine's only thread.
-const SHARD_THREAD: &str = "tipring-shard-0";
+/// What the names of the engine's threads begin with.
+const SHARD_THREADS: &str = "tipring-shard-";
+/// Calls that a storm sets up at once.
+const STORM_BATCH: usize = 25;
 
 /// What a call does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -40,6 +45,8 @@ pub enum Mode {
     Echo,
     /// Every packet goes to a plain RTP leg and comes from one.
     Relay,
+    /// As `relay`, with PCMU on the plain side: decoded and encoded both ways.
+    Transcode,
     /// What the caller says is decoded to 16 kHz; silence goes back.
     Listen,
     /// Decoded to 16 kHz, and encoded again on the way back.
@@ -47,14 +54,23 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn name(self) -> &'static str {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
             Self::Echo => "echo",
             Self::Relay => "relay",
+            Self::Transcode => "transcode",
             Self::Listen => "listen",
             Self::Talk => "talk",
         }
+    }
+}
+
+impl Mode {
+    /// Legs of a call, each with a bare echo in the floor.
+    pub fn legs(self) -> usize {
+        if matches!(self, Self::Relay | Self::Transcode) { 2 } else { 1 }
     }
 }
 
@@ -75,7 +91,7 @@ pub(super) struct Args {
     /// Address to run on.
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,
-    /// Opus encoder complexity, for `talk`.
+    /// Opus encoder complexity, for `talk` and `transcode`.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=10))]
     complexity: u8,
     /// Figures as JSON.
@@ -83,15 +99,36 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// What a call does.
+    pub mode: Mode,
+    /// Address to run on.
+    pub address: IpAddr,
+    /// Calls at a time; for the floor, sockets.
+    pub calls: usize,
+    /// Seconds of load, behind a second of warm-up.
+    pub secs: u64,
+    /// Opus encoder complexity, 0 to 10.
+    pub complexity: u8,
+    /// Shards, on the last cores of the machine.
+    pub shards: usize,
+    /// Other calls that are set up, and closed again, in each second of the load.
+    pub storm_per_s: usize,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Calls at a time.
     pub calls: usize,
-    /// CPU time of the measured thread per call and second of load, in microseconds.
+    /// CPU time of the measured threads per call and second of load, in microseconds.
     pub cpu_us_per_call_second: f64,
-    /// CPU time of the measured thread per set-up, in milliseconds; 0 for the floor.
+    /// CPU time of the measured threads per set-up, in milliseconds; 0 for the floor.
     pub cpu_ms_per_setup: f64,
+    /// Set-ups that were done meanwhile, when a storm was asked for.
+    pub stormed: u64,
     /// What the callers saw.
     pub tally: Tally,
 }
@@ -107,7 +144,8 @@ impl Run {
         100.0 * (1.0 - self.tally.received.min(self.tally.sent) as f64 / self.tally.sent.max(1) as f64)
     }
 
-    fn json(&self, mode: Mode) -> serde_json::Value {
+    /// The figures of a run of `mode`.
+    pub fn json(&self, mode: Mode) -> serde_json::Value {
         json!({
             "mode": mode.name(), "calls": self.calls,
             "cpu_us_per_call_second": round(self.cpu_us_per_call_second), "calls_per_core": self.calls_per_core().round(),
@@ -132,8 +170,17 @@ pub(super) fn run(args: &Args) -> ExitCode {
     for _ in 0..args.rounds {
         for mode in [Mode::Floor, args.mode] {
             // The floor of a relay is two bare legs.
-            let sockets = if mode == Mode::Floor && args.mode == Mode::Relay { 2 * args.calls } else { args.calls };
-            match measure(mode, args.address, sockets, args.secs, args.complexity) {
+            let sockets = if mode == Mode::Floor { args.calls * args.mode.legs() } else { args.calls };
+            let load = Load {
+                mode,
+                address: args.address,
+                calls: sockets,
+                secs: args.secs,
+                complexity: args.complexity,
+                shards: 1,
+                storm_per_s: 0,
+            };
+            match measure(&load) {
                 Ok(run) => {
                     if args.json {
                         println!("{}", run.json(mode));
@@ -155,8 +202,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
 
 /// The figures as sentences.
 fn tell(args: &Args, floors: &[Run], ours: &[Run]) -> String {
-    let legs = if args.mode == Mode::Relay { 2.0 } else { 1.0 };
-    let floor = median(floors.iter().map(|r| r.cpu_us_per_call_second * legs));
+    let floor = median(floors.iter().map(|r| r.cpu_us_per_call_second * args.mode.legs() as f64));
     let cost = median(ours.iter().map(|r| r.cpu_us_per_call_second));
     let share = 100.0 * floor / cost;
     let loss = ours.iter().map(Run::loss_percent).fold(0.0, f64::max);
@@ -164,6 +210,7 @@ fn tell(args: &Args, floors: &[Run], ours: &[Run]) -> String {
         Mode::Floor => "bare UDP echoes (one socket each, no call)".to_owned(),
         Mode::Echo => "echo calls (ICE, DTLS-SRTP, every packet back at once)".to_owned(),
         Mode::Relay => "relay calls (DTLS-SRTP to plain RTP and back)".to_owned(),
+        Mode::Transcode => format!("relay calls to PCMU (Opus decoded and encoded at 8 kHz, complexity {})", args.complexity),
         Mode::Listen => "calls that are listened to (Opus decoded to 16 kHz)".to_owned(),
         Mode::Talk => format!("calls with audio both ways (Opus decoded and encoded at 16 kHz, complexity {})", args.complexity),
     };
@@ -177,10 +224,10 @@ fn tell(args: &Args, floors: &[Run], ours: &[Run]) -> String {
         args.secs,
         args.address,
     );
-    if args.mode == Mode::Echo {
+    if matches!(args.mode, Mode::Echo | Mode::Relay) {
         let at = |p| median(ours.iter().map(|r| f64::from(r.tally.loop_us_at(p))));
         text += &format!(
-            "\nA packet was back after {:.1} ms (median) and {:.1} ms (p99); {loss:.2} % were lost.",
+            "\nA packet was there after {:.1} ms (median) and {:.1} ms (p99); {loss:.2} % were lost.",
             at(0.5) / 1_000.0,
             at(0.99) / 1_000.0
         );
@@ -197,105 +244,192 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// One run: `calls` calls of this mode on `address`, `secs` seconds of load behind a second of warm-up. The error is for an operator.
-pub fn measure(mode: Mode, address: IpAddr, calls: usize, secs: u64, complexity: u8) -> Result<Run, String> {
-    if mode == Mode::Floor { measure_floor(address, calls, secs) } else { measure_calls(mode, address, calls, secs, complexity) }
+/// One run. The error is for an operator.
+pub fn measure(load: &Load) -> Result<Run, String> {
+    if load.mode == Mode::Floor { measure_floor(load) } else { measure_calls(load) }
 }
 
-fn measure_floor(address: IpAddr, calls: usize, secs: u64) -> Result<Run, String> {
-    let echo = BareEcho::bind(address, calls).map_err(few_descriptors)?;
-    let mut crowd = Crowd::new(address, Profile::Aes128CmSha1_80, Vec::new())?;
+fn measure_floor(load: &Load) -> Result<Run, String> {
+    let echo = BareEcho::bind(load.address, load.calls).map_err(few_descriptors)?;
+    let mut crowd = Crowd::new(load.address, Profile::Aes128CmSha1_80, Vec::new())?;
     for peer in echo.addresses() {
         crowd.join_plain(peer).map_err(few_descriptors)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
-    let body = move || echo.run(core(), &flag);
+    let body = move || echo.run(cores(1).first().copied(), &flag);
     let thread = std::thread::Builder::new().name(FLOOR_THREAD.into()).spawn(body).map_err(few_descriptors)?;
-    let outcome = under_load(&mut crowd, FLOOR_THREAD, calls, secs);
+    let outcome = under_load(&mut crowd, FLOOR_THREAD, load);
     stop.store(true, Ordering::Relaxed);
     let _ = thread.join();
     outcome
 }
 
-fn measure_calls(mode: Mode, address: IpAddr, calls: usize, secs: u64, complexity: u8) -> Result<Run, String> {
-    let config = EngineConfig {
-        addresses: vec![address],
-        allow_loopback: address.is_loopback(),
-        rtp_targets: address.to_string().parse().into_iter().collect(),
-        ports: 20_000..=32_000,
-        cores: core().into_iter().collect(),
-        calls_max_per_shard: calls,
-        handshakes_max: calls,
-        complexity,
-        ..EngineConfig::default()
-    };
-    let engine = Arc::new(Engine::start(config).map_err(|e| e.to_string())?);
-    let speech = if mode == Mode::Echo { Vec::new() } else { speech() };
-    let mut crowd = Crowd::new(address, Profile::Aes128CmSha1_80, speech)?;
-    // Somebody must read the events, or calls wait with theirs.
-    let stop = Arc::new(AtomicBool::new(false));
-    let reader = {
-        let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
-        std::thread::spawn(move || {
+/// An engine for `calls` calls, and a thread that reads its events.
+struct Bench {
+    engine: Arc<Engine>,
+    stop: Arc<AtomicBool>,
+    /// Counts the calls that ended without being asked to.
+    reader: Option<JoinHandle<usize>>,
+}
+
+impl Bench {
+    fn start(load: &Load) -> Result<Self, String> {
+        let calls_max = load.calls.div_ceil(load.shards) + if load.storm_per_s > 0 { 2 * STORM_BATCH } else { 0 };
+        let config = EngineConfig {
+            addresses: vec![load.address],
+            allow_loopback: load.address.is_loopback(),
+            rtp_targets: load.address.to_string().parse().into_iter().collect(),
+            ports: 10_000..=32_000,
+            cores: cores(load.shards),
+            calls_max_per_shard: calls_max,
+            handshakes_max: calls_max,
+            complexity: load.complexity,
+            ..EngineConfig::default()
+        };
+        let engine = Arc::new(Engine::start(config).map_err(|e| e.to_string())?);
+        // Somebody must read the events, or calls wait with theirs.
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = (Arc::clone(&engine), Arc::clone(&stop));
+        let body = move || {
+            let (engine, stop) = flag;
             let mut ended = 0;
             while !stop.load(Ordering::Relaxed) {
-                if let Some((_, CallEvent::Ended(_))) = engine.next_event(Span::from_millis(100)) {
-                    ended += 1;
+                if let Some((_, CallEvent::Ended(over))) = engine.next_event(Span::from_millis(100)) {
+                    ended += usize::from(over.reason != EndReason::HangUp);
                 }
             }
             ended
-        })
-    };
-    let outcome = call_and_load(mode, &engine, &mut crowd, calls, secs);
-    stop.store(true, Ordering::Relaxed);
-    let ended = reader.join().unwrap_or(0);
-    match outcome {
-        Ok(_) if ended > 0 => Err(format!(
-            "{ended} calls ended during the run: the machine is too busy for {calls} calls, or the address cannot reach itself"
-        )),
-        other => other,
+        };
+        Ok(Self { engine, stop, reader: Some(std::thread::spawn(body)) })
     }
-}
 
-fn call_and_load(mode: Mode, engine: &Engine, crowd: &mut Crowd, calls: usize, secs: u64) -> Result<Run, String> {
-    let before = thread_cpu(SHARD_THREAD)?;
-    for _ in 0..calls {
+    /// Takes a caller of the crowd into a call.
+    fn connect(&self, crowd: &mut Crowd, mode: Mode) -> Result<CallId, String> {
+        let engine = &self.engine;
         let port: Box<dyn MediaPort> = match mode {
             Mode::Echo => Box::new(PromptEcho::default()),
             Mode::Talk => Box::new(Talk::default()),
             _ => Box::new(Listen),
         };
-        let (call, local) =
-            engine.open_call(SetupRole::Active, port).map_err(|e| format!("no room for {calls} calls: {e:?}; look at `ulimit -n`"))?;
+        let (call, local) = engine.open_call(SetupRole::Active, port).map_err(|e| format!("no room: {e:?}; look at `ulimit -n`"))?;
         let (number, words) = crowd.join().map_err(few_descriptors)?;
         crowd.meet(number, local.fingerprint.to_string().trim_start_matches("sha-256 "))?;
         engine.set_remote(call, peer(&words)?).map_err(|e| e.to_string())?;
         engine.open_gate(call).map_err(|e| e.to_string())?;
-        if mode == Mode::Relay {
-            let far = crowd.reserve().map_err(few_descriptors)?;
-            let leg = engine.attach_rtp(call, RtpLegParams::opus(far.1), |leg| leg).map_err(|e| format!("no plain RTP leg: {e:?}"))?;
+        if matches!(mode, Mode::Relay | Mode::Transcode) {
+            let speech = if mode == Mode::Relay { Speech::Opus } else { Speech::Pcmu };
+            let far = crowd.reserve(speech).map_err(few_descriptors)?;
+            let params = match speech {
+                Speech::Opus => RtpLegParams::opus(far.1),
+                Speech::Pcmu => RtpLegParams::transcoded(far.1, LegCodec::Pcmu),
+            };
+            let leg = engine.attach_rtp(call, params, |leg| leg).map_err(|e| format!("no plain RTP leg: {e:?}"))?;
             crowd.talk_to(far.0, leg.rtp);
         }
+        Ok(call)
+    }
+
+    /// Tells how many calls ended without being asked to.
+    fn end(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reader.take().and_then(|reader| reader.join().ok()).unwrap_or(0)
+    }
+}
+
+fn measure_calls(load: &Load) -> Result<Run, String> {
+    let bench = Bench::start(load)?;
+    let speech = if matches!(load.mode, Mode::Echo | Mode::Relay) { Vec::new() } else { speech() };
+    let mut crowd = Crowd::new(load.address, Profile::Aes128CmSha1_80, speech)?;
+    let outcome = call_and_load(&bench, &mut crowd, load);
+    match (outcome, bench.end()) {
+        (Ok(_), ended) if ended > 0 => Err(format!(
+            "{ended} calls ended during the run: the machine is too busy for {} calls, or the address cannot reach itself",
+            load.calls
+        )),
+        (outcome, _) => outcome,
+    }
+}
+
+fn call_and_load(bench: &Bench, crowd: &mut Crowd, load: &Load) -> Result<Run, String> {
+    let before = threads_cpu(SHARD_THREADS)?;
+    for _ in 0..load.calls {
+        bench.connect(crowd, load.mode)?;
         // Answers as they come, so that no handshake waits for the last call.
         crowd.attend();
     }
-    if !crowd.settle(PATIENCE) {
-        return Err(format!("{} of {calls} calls connected within {} s: the machine is too busy", crowd.connected(), PATIENCE.as_secs()));
+    settle(crowd)?;
+    let setup = threads_cpu(SHARD_THREADS)? - before;
+    let storm_over = AtomicBool::new(false);
+    let (run, stormed) = std::thread::scope(|scope| {
+        let storm = (load.storm_per_s > 0).then(|| scope.spawn(|| storm(bench, load, &storm_over)));
+        let run = under_load(crowd, SHARD_THREADS, load);
+        storm_over.store(true, Ordering::Relaxed);
+        (run, storm.map_or(Ok(0), |storm| storm.join().unwrap_or_else(|_| Err("the storm panicked".into()))))
+    });
+    Ok(Run { cpu_ms_per_setup: setup.as_secs_f64() * 1_000.0 / load.calls as f64, stormed: stormed?, ..run? })
+}
+
+fn settle(crowd: &mut Crowd) -> Result<(), String> {
+    match crowd.settle(PATIENCE) {
+        true => Ok(()),
+        false => Err(format!("{} calls connected within {} s, not all: the machine is too busy", crowd.connected(), PATIENCE.as_secs())),
     }
-    let setup = thread_cpu(SHARD_THREAD)? - before;
-    let run = under_load(crowd, SHARD_THREAD, calls, secs)?;
-    Ok(Run { cpu_ms_per_setup: setup.as_secs_f64() * 1_000.0 / calls as f64, ..run })
+}
+
+/// Sets calls up in batches and closes them again, until it is over; returns how many.
+#[allow(clippy::disallowed_methods, reason = "a storm has its hour")]
+fn storm(bench: &Bench, load: &Load, over: &AtomicBool) -> Result<u64, String> {
+    let mut done = 0;
+    let start = Instant::now();
+    loop {
+        done += short_batch(bench, load.address, STORM_BATCH)? as u64;
+        if over.load(Ordering::Relaxed) {
+            return Ok(done);
+        }
+        let due = Duration::from_secs_f64(done as f64 / load.storm_per_s as f64);
+        std::thread::sleep(due.saturating_sub(start.elapsed()).min(Duration::from_secs(1)));
+    }
+}
+
+/// One batch of calls that are set up at once and closed as soon as all have keys.
+fn short_batch(bench: &Bench, address: IpAddr, calls: usize) -> Result<usize, String> {
+    let mut crowd = Crowd::new(address, Profile::Aes128CmSha1_80, Vec::new())?;
+    let opened: Result<Vec<CallId>, String> = (0..calls).map(|_| bench.connect(&mut crowd, Mode::Echo)).collect();
+    settle(&mut crowd)?;
+    for call in opened? {
+        bench.engine.close(call, EndReason::HangUp).map_err(|e| e.to_string())?;
+    }
+    Ok(calls)
+}
+
+/// Has one engine take `total` calls after each other, in batches of `batch`, each call closed as soon as it has keys. `seen` hears the number after each batch.
+pub fn short_calls(address: IpAddr, total: usize, batch: usize, mut seen: impl FnMut(usize)) -> Result<(), String> {
+    let load = Load { mode: Mode::Echo, address, calls: 2 * batch, secs: 0, complexity: 0, shards: 1, storm_per_s: 0 };
+    let bench = Bench::start(&load)?;
+    for number in 1..=total.div_ceil(batch) {
+        short_batch(&bench, address, batch)?;
+        // The calls of a batch are gone before the next one comes.
+        while bench.engine.calls() > 0 {
+            #[allow(clippy::disallowed_methods, reason = "a bench waits for its calls")]
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        seen(number * batch);
+    }
+    match bench.end() {
+        0 => Ok(()),
+        ended => Err(format!("{ended} of the short calls ended otherwise than by being closed")),
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
-fn under_load(crowd: &mut Crowd, thread: &str, calls: usize, secs: u64) -> Result<Run, String> {
+fn under_load(crowd: &mut Crowd, threads: &str, load: &Load) -> Result<Run, String> {
     crowd.run(WARM_UP);
-    let (start, before) = (Instant::now(), thread_cpu(thread)?);
-    let tally = crowd.run(Duration::from_secs(secs));
-    let (took, cpu) = (start.elapsed(), thread_cpu(thread)? - before);
-    let cpu_us_per_call_second = cpu.as_secs_f64() * 1_000_000.0 / took.as_secs_f64() / calls as f64;
-    Ok(Run { calls, cpu_us_per_call_second, cpu_ms_per_setup: 0.0, tally })
+    let (start, before) = (Instant::now(), threads_cpu(threads)?);
+    let tally = crowd.run(Duration::from_secs(load.secs));
+    let (took, cpu) = (start.elapsed(), threads_cpu(threads)? - before);
+    let cpu_us_per_call_second = cpu.as_secs_f64() * 1_000_000.0 / took.as_secs_f64() / load.calls as f64;
+    Ok(Run { calls: load.calls, cpu_us_per_call_second, cpu_ms_per_setup: 0.0, stormed: 0, tally })
 }
 
 fn peer(words: &Words) -> Result<RemoteParams, String> {
@@ -315,17 +449,20 @@ fn few_descriptors(e: std::io::Error) -> String {
     format!("the system refused a socket or a thread: {e}; fewer --calls, or a higher `ulimit -n`")
 }
 
-/// The core that the measured thread is pinned to: the last one, if there is another for the callers.
-fn core() -> Option<usize> {
+/// The cores that `count` measured threads are pinned to: the last ones. None if that leaves no core at all for the callers and only one thread is asked for.
+fn cores(count: usize) -> Vec<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores > 1).then(|| cores - 1)
+    match count {
+        1 if cores == 1 => Vec::new(),
+        _ => (0..count).map(|k| ((count + 1) * cores - 1 - k) % cores).collect(),
+    }
 }
 
-/// CPU time so far of the thread of this process with that name, from the scheduler's own account.
-fn thread_cpu(name: &str) -> Result<Duration, String> {
+/// CPU time so far of the threads of this process whose names begin like that, from the scheduler's own account.
+fn threads_cpu(name: &str) -> Result<Duration, String> {
     // A thread that was just started has not taken its name yet.
     for _ in 0..100 {
-        if let Some(cpu) = named_thread_cpu(name)? {
+        if let Some(cpu) = named_threads_cpu(name)? {
             return Ok(cpu);
         }
         #[allow(clippy::disallowed_methods, reason = "a bench waits for its threads")]
@@ -334,18 +471,19 @@ fn thread_cpu(name: &str) -> Result<Duration, String> {
     Err(format!("no thread {name}: it has ended"))
 }
 
-fn named_thread_cpu(name: &str) -> Result<Option<Duration>, String> {
+fn named_threads_cpu(name: &str) -> Result<Option<Duration>, String> {
     let unreadable = |e: std::io::Error| format!("/proc does not tell the CPU time of threads: {e}");
+    let mut sum = None;
     for task in std::fs::read_dir("/proc/self/task").map_err(unreadable)? {
         let path = task.map_err(unreadable)?.path();
         let comm = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-        if comm.trim_end() == name {
+        if comm.starts_with(name) {
             let account = std::fs::read_to_string(path.join("schedstat")).map_err(unreadable)?;
             let ns = account.split(' ').next().and_then(|ns| ns.parse().ok());
-            return ns.map(|ns| Some(Duration::from_nanos(ns))).ok_or_else(|| format!("cannot read {account:?}"));
+            *sum.get_or_insert(Duration::ZERO) += ns.map(Duration::from_nanos).ok_or_else(|| format!("cannot read {account:?}"))?;
         }
     }
-    Ok(None)
+    Ok(sum)
 }
 
 /// Takes what the caller says, decoded, and says nothing.
@@ -393,7 +531,7 @@ impl MediaPort for Talk {
 }
 
 /// Two seconds of something like a voice, as Opus packets of 24 kbit/s.
-fn speech() -> Vec<Vec<u8>> {
+pub fn speech() -> Vec<Vec<u8>> {
     let settings = EncoderSettings {
         rate: RATE,
         application: Application::Voip,
@@ -427,10 +565,23 @@ fn speech() -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn load(mode: Mode) -> Load {
+        Load { mode, address: IpAddr::from([127, 0, 0, 1]), calls: 2, secs: 1, complexity: 0, shards: 1, storm_per_s: 0 }
+    }
+
+    #[test]
+    fn calls_are_set_up_beside_running_ones_and_after_each_other() {
+        let run = measure(&Load { shards: 2, storm_per_s: 50, ..load(Mode::Echo) }).expect("two calls in a storm");
+        assert!(run.stormed >= STORM_BATCH as u64 && run.tally.received > 0, "{run:?}");
+        let mut seen = Vec::new();
+        short_calls(IpAddr::from([127, 0, 0, 1]), 6, 3, |done| seen.push(done)).expect("six short calls");
+        assert_eq!(seen, [3, 6]);
+    }
+
     #[test]
     fn a_few_calls_of_each_mode_are_carried_and_measured() {
-        for mode in [Mode::Floor, Mode::Echo, Mode::Relay, Mode::Listen, Mode::Talk] {
-            let run = measure(mode, IpAddr::from([127, 0, 0, 1]), 2, 1, 0).expect("two calls for a second");
+        for mode in [Mode::Floor, Mode::Echo, Mode::Relay, Mode::Transcode, Mode::Listen, Mode::Talk] {
+            let run = measure(&load(mode)).expect("two calls for a second");
             assert!(run.cpu_us_per_call_second > 0.0, "{mode:?}");
             assert!(run.tally.sent > 0 && run.tally.received > 0, "{mode:?}: {:?}", run.tally);
         }
@@ -445,7 +596,7 @@ mod tests {
 
     #[test]
     fn the_sentence_names_the_figure_and_the_limit() {
-        let run = |us| Run { calls: 400, cpu_us_per_call_second: us, cpu_ms_per_setup: 0.5, tally: Tally::default() };
+        let run = |us| Run { calls: 400, cpu_us_per_call_second: us, cpu_ms_per_setup: 0.5, stormed: 0, tally: Tally::default() };
         let args = Args { mode: Mode::Echo, calls: 400, secs: 5, rounds: 1, address: [127, 0, 0, 1].into(), complexity: 5, json: false };
         let text = tell(&args, &[run(400.0)], &[run(500.0)]);
         assert!(text.contains("about 2000 echo calls") && text.contains("80 % of it: the limit is the kernel"), "{text}");

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tipring_engine::codec::g711::Law;
 use tipring_engine::keying::Profile;
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::srtp;
@@ -20,14 +21,36 @@ const PROBE_BYTES: usize = 80;
 const PROBE_TOC: u8 = 9 << 3;
 /// Marks a probe, behind the TOC byte.
 const PROBE_MARK: [u8; 3] = *b"ldp";
-/// Ticks of 20 ms.
-const FRAME_TICKS: u32 = 960;
+/// Where a probe says when it left: nanoseconds of the crowd's clock.
+const PROBE_STAMP: core::ops::Range<usize> = 6..14;
 /// Slots of a millisecond over which the crowd is spread.
 const SLOTS: usize = 20;
-/// A probe that is not back by then is lost.
+/// Packets in flight that a caller remembers.
+const FLYING_MAX: usize = 16;
+/// A packet that nothing came back for by then is lost.
 const LOST_AFTER: Duration = Duration::from_millis(200);
 /// Time between two looks at the sockets that something is expected on.
 const LOOK: Duration = Duration::from_micros(200);
+
+/// What a caller speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Speech {
+    /// Opus: the crowd's speech, or probes.
+    #[default]
+    Opus,
+    /// 20 ms of PCMU.
+    Pcmu,
+}
+
+impl Speech {
+    /// Payload type and RTP ticks of 20 ms.
+    const fn of_frame(self) -> (u8, u32) {
+        match self {
+            Self::Opus => (111, 960),
+            Self::Pcmu => (0, 160),
+        }
+    }
+}
 
 /// What the SDP of a caller says.
 #[derive(Clone, Debug)]
@@ -79,11 +102,12 @@ struct Caller {
     keys: Option<Box<Keys>>,
     /// No ICE, no keys: the floor.
     plain: bool,
+    speech: Speech,
     ssrc: u32,
     seq: u16,
     timestamp: u32,
-    /// When the probes in flight left, by sequence number.
-    flying: VecDeque<(u16, Instant)>,
+    /// When the packets left that nothing has come back for yet.
+    flying: VecDeque<Instant>,
 }
 
 /// The crowd.
@@ -94,8 +118,10 @@ pub struct Crowd {
     callers: Vec<Caller>,
     rng: SeededRng,
     started: Instant,
-    /// Payloads to send instead of probes, one after the other.
+    /// Opus payloads to send instead of probes, one after the other.
     speech: Vec<Vec<u8>>,
+    /// PCMU payloads, one after the other.
+    pcmu: Vec<[u8; 160]>,
     buffer: Box<[u8; 1_500]>,
     tally: Tally,
 }
@@ -113,6 +139,7 @@ impl Crowd {
             rng: SeededRng::new(unix_s),
             started: Instant::now(),
             speech,
+            pcmu: voice(),
             buffer: Box::new([0; 1_500]),
             tally: Tally::default(),
         })
@@ -132,8 +159,10 @@ impl Crowd {
     }
 
     /// A caller of the far side of a relay, whose peer is not known yet: its number and address.
-    pub fn reserve(&mut self) -> io::Result<(usize, SocketAddr)> {
-        self.add(String::new(), String::new(), true, None)
+    pub fn reserve(&mut self, speech: Speech) -> io::Result<(usize, SocketAddr)> {
+        let (number, address) = self.add(String::new(), String::new(), true, None)?;
+        self.callers[number].speech = speech;
+        Ok((number, address))
     }
 
     /// Tells a plain caller its peer.
@@ -155,8 +184,21 @@ impl Crowd {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let (ssrc, seq, timestamp) = (self.rng.u32(), (self.rng.u32() & 0x7fff) as u16, self.rng.u32());
-        let flying = VecDeque::with_capacity(16);
-        self.callers.push(Caller { socket, ufrag, pwd, tls: None, peer, keys: None, plain, ssrc, seq, timestamp, flying });
+        let flying = VecDeque::with_capacity(FLYING_MAX);
+        self.callers.push(Caller {
+            socket,
+            ufrag,
+            pwd,
+            tls: None,
+            peer,
+            keys: None,
+            plain,
+            speech: Speech::Opus,
+            ssrc,
+            seq,
+            timestamp,
+            flying,
+        });
         Ok((self.callers.len() - 1, address))
     }
 
@@ -235,7 +277,7 @@ impl Crowd {
 
     fn is_waiting(&mut self, number: usize) -> bool {
         let flying = &mut self.callers[number].flying;
-        while flying.front().is_some_and(|(_, at)| at.elapsed() > LOST_AFTER) {
+        while flying.front().is_some_and(|at| at.elapsed() > LOST_AFTER) {
             flying.pop_front();
         }
         !flying.is_empty()
@@ -245,31 +287,43 @@ impl Crowd {
     fn send(&mut self, number: usize) {
         let caller = &mut self.callers[number];
         let Some(peer) = caller.peer else { return };
+        let (payload_type, frame_ticks) = caller.speech.of_frame();
+        let now = Instant::now();
         let out = &mut self.buffer[..];
         out[0] = 0x80;
-        out[1] = 111;
+        out[1] = payload_type;
         out[2..4].copy_from_slice(&caller.seq.to_be_bytes());
         out[4..8].copy_from_slice(&caller.timestamp.to_be_bytes());
         out[8..12].copy_from_slice(&caller.ssrc.to_be_bytes());
-        let mut len = 12;
-        if self.speech.is_empty() {
-            out[len] = PROBE_TOC;
-            out[len + 1..len + 4].copy_from_slice(&PROBE_MARK);
-            out[len + 4..len + 6].copy_from_slice(&caller.seq.to_be_bytes());
-            out[len + 6..len + PROBE_BYTES].fill(caller.seq as u8);
-            len += PROBE_BYTES;
-            if caller.flying.len() < caller.flying.capacity() {
-                caller.flying.push_back((caller.seq, Instant::now()));
+        // Everybody is elsewhere in the text, so that no two decoders do the same work at the same time.
+        let place = usize::from(caller.seq) + number * 7;
+        let len = match caller.speech {
+            Speech::Pcmu => {
+                out[12..172].copy_from_slice(&self.pcmu[place % self.pcmu.len()]);
+                172
             }
-        } else {
-            // Everybody is elsewhere in the text, so that no two decoders do the same work at the same time.
-            let packet = &self.speech[(usize::from(caller.seq) + number * 7) % self.speech.len()];
-            out[len..len + packet.len()].copy_from_slice(packet);
-            len += packet.len();
-            caller.flying.push_back((caller.seq, Instant::now()));
+            Speech::Opus if self.speech.is_empty() => {
+                let probe = &mut out[12..12 + PROBE_BYTES];
+                probe.fill(caller.seq as u8);
+                probe[0] = PROBE_TOC;
+                probe[1..4].copy_from_slice(&PROBE_MARK);
+                let stamp = now.duration_since(self.started).as_nanos() as u64;
+                probe[PROBE_STAMP].copy_from_slice(&stamp.to_be_bytes());
+                12 + PROBE_BYTES
+            }
+            Speech::Opus => {
+                let packet = &self.speech[place % self.speech.len()];
+                out[12..12 + packet.len()].copy_from_slice(packet);
+                12 + packet.len()
+            }
+        };
+        if caller.flying.len() == FLYING_MAX {
+            caller.flying.pop_front();
         }
+        caller.flying.push_back(now);
+        let mut len = len;
         caller.seq = caller.seq.wrapping_add(1);
-        caller.timestamp = caller.timestamp.wrapping_add(FRAME_TICKS);
+        caller.timestamp = caller.timestamp.wrapping_add(frame_ticks);
         if let Some(keys) = &mut caller.keys {
             match keys.tx.protect_rtp(out, len) {
                 Ok(protected) => len = protected,
@@ -345,19 +399,32 @@ impl Crowd {
             return;
         };
         self.tally.received += 1;
-        if payload.len() >= 6 && payload[1..4] == PROBE_MARK {
-            let seq = u16::from_be_bytes([payload[4], payload[5]]);
-            while let Some((flown, at)) = caller.flying.pop_front() {
-                if flown == seq {
-                    self.tally.loop_us.push(at.elapsed().as_micros() as u32);
-                    break;
-                }
-            }
-        } else {
-            // Speech does not come back as it went: any packet answers the oldest one.
-            caller.flying.pop_front();
+        // Speech does not come back as it went, and a relay's comes from the other side: any packet answers the oldest one.
+        caller.flying.pop_front();
+        if payload.len() >= PROBE_STAMP.end
+            && payload[1..4] == PROBE_MARK
+            && let Ok(stamp) = payload[PROBE_STAMP].try_into().map(u64::from_be_bytes)
+        {
+            let passed = (self.started.elapsed().as_nanos() as u64).saturating_sub(stamp);
+            self.tally.loop_us.push((passed / 1_000) as u32);
         }
     }
+}
+
+/// A second of something like a voice in PCMU: a pitch, harmonics, four syllables.
+fn voice() -> Vec<[u8; 160]> {
+    let sample = |n: usize| {
+        let t = n as f32 / 8_000.0;
+        let voice: f32 = (1..=10).map(|k| (core::f32::consts::TAU * 120.0 * k as f32 * t).sin() / k as f32).sum();
+        (voice * 5_000.0 * (core::f32::consts::TAU * 2.0 * t).sin().abs()) as i16
+    };
+    let frame = |number: usize| {
+        let samples: [i16; 160] = core::array::from_fn(|i| sample(number * 160 + i));
+        let mut bytes = [0; 160];
+        Law::Mu.encode(&samples, &mut bytes);
+        bytes
+    };
+    (0..50).map(frame).collect()
 }
 
 #[cfg(test)]
