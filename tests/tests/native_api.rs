@@ -14,13 +14,15 @@ use serde_json::{Value, json};
 use tipring_engine::time::Span;
 use tipring_meta_sim::permissions::{Answer, Permission};
 use tipring_meta_sim::shell::{Sim, SimConfig};
-use tipring_meta_sim::user::UserScript;
+use tipring_meta_sim::user::{Speech, UserScript};
 use tipring_signalling::config::{
-    ApiConfig, ApiKey, BridgeConfig, CdrConfig, Config, HookConfig, NumberConfig, PromptConfig, Scope, Secret, WebhookConfig,
+    ApiConfig, ApiKey, BridgeConfig, CdrConfig, Config, HookConfig, NumberConfig, PromptConfig, RecordConfig, Scope, Secret, WebhookConfig,
 };
 use tipring_signalling::sdp::KeyExchange;
 use tipring_signalling::shell::{Daemon, DaemonHandle};
 use tipring_signalling::webhook::signature;
+use tipring_tests::rtp_peer::RtpPeer;
+use tipring_tests::sound::{tone, typical_tone_share};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -44,6 +46,10 @@ struct World {
 
 impl World {
     async fn start(name: &str, first_port: u16) -> Self {
+        Self::start_with(name, first_port, |_, _| {}).await
+    }
+
+    async fn start_with(name: &str, first_port: u16, adapt: impl FnOnce(&mut Config, &std::path::Path)) -> Self {
         let sim = Arc::new(Sim::start(SimConfig::new("")).await.expect("a simulator"));
         let directory = std::env::temp_dir().join(format!("tipring-api-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
@@ -74,6 +80,7 @@ impl World {
         config.prompts = vec![PromptConfig { name: "greeting".into(), wav: prompt }];
         config.cdr = Some(CdrConfig { file: directory.join("cdr.jsonl"), salt: None });
         config.drain_max = Duration::from_secs(1);
+        adapt(&mut config, &directory);
         let daemon = Daemon::start(config, Arc::new(|_| {})).expect("a daemon");
         sim.set_webhook_url(format!("http://{}/webhook", daemon.webhook_addr()));
         let api = daemon.api_addr().expect("an API");
@@ -278,6 +285,91 @@ async fn a_user_is_asked_for_permission_and_called_once_however_often_the_reques
     let records = world.stop().await;
     assert_eq!(records.len(), 2);
     assert!(records.iter().all(|record| record["user"]["phone"] == to.as_str()), "who was called stands in each, however it ended");
+}
+
+/// Digits out, recording on demand, a plain RTP leg in the middle of a call, and a call back to who was missed.
+#[tokio::test]
+async fn an_application_sends_digits_records_bridges_to_rtp_and_calls_back() {
+    let mut world = World::start_with("media", 43_800, |config, directory| {
+        config.record = Some(RecordConfig { directory: directory.join("recordings"), ogg: true, wav: false });
+        config.engine.rtp_targets = vec!["127.0.0.0/8".parse().expect("a range")];
+    })
+    .await;
+    let sim = Arc::clone(&world.sim);
+    let (voice, script) = (tone(700.0, 16_000, 20.0), patient());
+    let script = UserScript { speech: vec![Speech { after: Span::from_millis(100), pcm: voice.into() }], ..script };
+    let caller = script.number.clone();
+    let user = tokio::spawn(async move { sim.call(script, &[]).await.expect("a report") });
+    let offered = world.event("call.offered").await;
+    let id = offered["call_id"].as_str().expect("an id").to_owned();
+    world.event("call.media_ready").await;
+    assert_eq!(world.post(&format!("calls/{id}/callback"), json!({})).await.1["code"], "WRONG_STATE", "it is not over");
+    assert_eq!(world.post(&format!("calls/{id}/accept"), json!({})).await.0, StatusCode::ACCEPTED);
+    world.event("call.accepted").await;
+
+    let (status, taken) = world.post(&format!("calls/{id}/dtmf"), json!({ "digits": "12#", "tone_ms": 60 })).await;
+    assert_eq!((status, taken["digits"].as_u64()), (StatusCode::ACCEPTED, Some(3)), "{taken}");
+    for (digits, tone_ms, code) in [("12x", 100, "BAD_DIGITS"), ("", 100, "BAD_DIGITS"), ("1", 5, "BAD_DIGITS")] {
+        let (status, problem) = world.post(&format!("calls/{id}/dtmf"), json!({ "digits": digits, "tone_ms": tone_ms })).await;
+        assert_eq!((status, problem["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some(code)), "{digits}");
+    }
+
+    let record = |action: &str| json!({ "action": action });
+    for _ in 0..2 {
+        let (status, call) = world.post(&format!("calls/{id}/record"), record("start")).await;
+        assert_eq!((status, call["recording"].as_bool()), (StatusCode::OK, Some(true)), "{call}");
+    }
+    world.event("call.recording_started").await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(world.post(&format!("calls/{id}/record"), record("stop")).await.1["recording"], false);
+    let finished = world.event("call.recording_finished").await;
+    let files = finished["data"]["files"].as_array().expect("files").clone();
+    assert_eq!(files.len(), 2, "{finished}");
+    for file in &files {
+        let path = world.directory.join("recordings").join(file.as_str().expect("a name"));
+        assert!(path.metadata().expect("the file").len() > 500, "{file}");
+    }
+
+    let peer = RtpPeer::bind();
+    let far = json!({ "kind": "rtp", "rtp": { "remote": peer.address().to_string(), "codec": "opus" } });
+    let (status, call) = world.post(&format!("calls/{id}/bridge"), far).await;
+    assert_eq!((status, call["bridge"].as_str()), (StatusCode::OK, Some("rtp")), "{call}");
+    let peer = peer.run_opus(call["rtp"]["local"].as_str().expect("our end").parse().expect("an address"), 440.0);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let heard = tokio::task::spawn_blocking(move || peer.stop()).await.expect("the peer");
+    assert!(heard.packets.len() > 30, "the far side hears the user: {}", heard.packets.len());
+    let nowhere = json!({ "kind": "rtp", "rtp": { "remote": "192.0.2.1:4000" } });
+    let (status, problem) = world.post(&format!("calls/{id}/bridge"), nowhere).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("BAD_RTP")), "not a listed target");
+    assert_eq!(world.post(&format!("calls/{id}/bridge"), json!({ "kind": "rtp" })).await.1["code"], "BAD_BRIDGE");
+    assert_eq!(world.get(&format!("calls/{id}")).await.1["bridge"], "rtp", "what was refused changed nothing");
+    assert_eq!(world.post(&format!("calls/{id}/terminate"), json!({})).await.0, StatusCode::ACCEPTED);
+    let ended = world.event("call.ended").await;
+    assert_eq!(ended["data"]["media"]["digits_out"], 3);
+    let report = user.await.expect("the user");
+    assert_eq!(report.failures(), Vec::<&tipring_meta_sim::oracle::Verdict>::new());
+    assert!(typical_tone_share(&report.heard_pcm[report.heard_pcm.len() / 2..], 440.0, 16_000) > 0.5, "the user hears the far side");
+
+    // Missed, and called back from the number that was called.
+    let sim = Arc::clone(&world.sim);
+    let hasty = UserScript { patience: Span::from_millis(700), ..patient() };
+    let user = tokio::spawn(async move { sim.call(hasty, &[]).await.expect("a report") });
+    let missed = world.event("call.missed").await;
+    user.await.expect("the user");
+    world.event("call.ended").await;
+    assert_eq!(missed["data"]["user"]["phone"], caller.as_str());
+    let path = missed["data"]["callback"].as_str().expect("a path").trim_start_matches("/v1/").to_owned();
+    let expected = world.sim.expect_call(UserScript { hang_up_after: Some(Span::from_millis(500)), ..patient() }, &[]);
+    let (status, call) = world.post(&path, json!({ "opaque": "sorry" })).await;
+    assert_eq!(
+        (status, call["user"]["phone"].as_str(), call["opaque"].as_str()),
+        (StatusCode::CREATED, Some(caller.as_str()), Some("sorry")),
+        "{call}"
+    );
+    world.event("call.answered").await;
+    assert_eq!(world.event("call.ended").await["data"]["disposition"], "completed");
+    expected.report().await.expect("a report");
+    world.stop().await;
 }
 
 #[tokio::test]

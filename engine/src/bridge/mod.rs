@@ -14,4 +14,4 @@ pub use feed::{Feed, FeedConfig, FeedWriter};
 pub use pcm::{PcmConfig, PcmLink, PcmPort, pcm_port};
 pub use play::Play;
 pub use rtp::{RtpLeg, RtpLegParams};
-pub use tap::{Tap, TapReader, Taped};
+pub use tap::{Tap, TapReader, TapSwitch, Taped};

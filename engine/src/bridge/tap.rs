@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const TAP_BYTES_MAX: usize = 500;
 /// Packets in the ring: 4 s of both directions.
 const TAP_PACKETS_MAX: usize = 400;
+/// Orders that a call may be behind: it looks every 20 ms.
+const ORDERS_MAX: usize = 4;
 
 /// One packet of a tapped call.
 #[derive(Clone, Copy)]
@@ -33,11 +35,46 @@ impl Taped {
     }
 }
 
-/// Wraps a port and copies what passes.
+/// Wraps a port and copies what passes, while somebody wants it.
 pub struct Tap {
     inner: Box<dyn MediaPort>,
+    line: Option<Line>,
+    orders: Option<rtrb::Consumer<Option<Line>>>,
+}
+
+/// The way from a tap to its reader.
+struct Line {
     ring: rtrb::Producer<Taped>,
     lost: Arc<AtomicU64>,
+}
+
+/// Opens and closes a tap from another thread. What it orders is done with the next packet or tick of the call.
+pub struct TapSwitch {
+    orders: rtrb::Producer<Option<Line>>,
+}
+
+impl TapSwitch {
+    /// Opens the tap; a reader that it had is closed. None if the call has not yet done what was ordered before.
+    pub fn open(&mut self) -> Option<TapReader> {
+        let (line, reader) = line();
+        self.orders.push(Some(line)).ok().map(|()| reader)
+    }
+
+    /// Closes the tap. False if the call has not yet done what was ordered before.
+    pub fn close(&mut self) -> bool {
+        self.orders.push(None).is_ok()
+    }
+
+    /// Whether the tap was dropped: there is nothing to be switched any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.orders.is_abandoned()
+    }
+}
+
+fn line() -> (Line, TapReader) {
+    let (ring, reader) = rtrb::RingBuffer::new(TAP_PACKETS_MAX);
+    let lost = Arc::new(AtomicU64::new(0));
+    (Line { ring, lost: Arc::clone(&lost) }, TapReader { ring: reader, lost })
 }
 
 /// The recorder's side.
@@ -66,21 +103,35 @@ impl TapReader {
 impl Tap {
     /// A tap around `inner`, and the reader for the recorder's thread.
     pub fn new(inner: Box<dyn MediaPort>) -> (Self, TapReader) {
-        let (ring, reader) = rtrb::RingBuffer::new(TAP_PACKETS_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
-        (Self { inner, ring, lost: Arc::clone(&lost) }, TapReader { ring: reader, lost })
+        let (line, reader) = line();
+        (Self { inner, line: Some(line), orders: None }, reader)
+    }
+
+    /// A closed tap around `inner`, and what opens it. Closed, it costs one look at an atomic per packet.
+    pub fn switched(inner: Box<dyn MediaPort>) -> (Self, TapSwitch) {
+        let (producer, orders) = rtrb::RingBuffer::new(ORDERS_MAX);
+        (Self { inner, line: None, orders: Some(orders) }, TapSwitch { orders: producer })
+    }
+
+    /// Does what was ordered. Closing a line frees its ring: once per order, not per packet.
+    fn obey(&mut self) {
+        while let Some(order) = self.orders.as_mut().and_then(|orders| orders.pop().ok()) {
+            self.line = order;
+        }
     }
 
     fn copy(&mut self, incoming: bool, payload: &[u8], timestamp: u32) {
+        self.obey();
+        let Some(line) = &mut self.line else { return };
         let mut taped = Taped { incoming, timestamp, len: 0, bytes: [0; TAP_BYTES_MAX] };
         let fits = payload.len() <= TAP_BYTES_MAX;
         if fits {
             taped.len = payload.len() as u16;
             taped.bytes[..payload.len()].copy_from_slice(payload);
         }
-        if !fits || self.ring.push(taped).is_err() {
+        if !fits || line.ring.push(taped).is_err() {
             // Single writer: a plain store would do; the reader only looks.
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            line.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -91,7 +142,7 @@ impl MediaPort for Tap {
     }
 
     fn wants_opus(&self) -> bool {
-        true
+        self.line.is_some() || self.inner.wants_opus()
     }
 
     fn speaks_pcm(&self) -> Option<SampleRate> {
@@ -122,6 +173,7 @@ impl MediaPort for Tap {
     }
 
     fn tick(&mut self, now: Time) {
+        self.obey();
         self.inner.tick(now);
     }
 
@@ -152,5 +204,54 @@ impl MediaPort for Tap {
 
     fn far_mut(&mut self) -> Option<&mut dyn FarSide> {
         self.inner.far_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Mute;
+
+    impl MediaPort for Mute {
+        fn incoming(&mut self, _: Incoming<'_>) {}
+
+        fn outgoing(&mut self, _: &mut FrameBuffer) -> Outgoing {
+            Outgoing::Silence
+        }
+    }
+
+    fn hear(tap: &mut Tap, timestamp: u32) {
+        if tap.wants_opus() {
+            tap.incoming(Incoming::Opus { payload: &[0xf8, 0xff, 0xfe], timestamp });
+        }
+    }
+
+    #[test]
+    fn a_switched_tap_copies_between_open_and_close_only() {
+        let (mut tap, mut switch) = Tap::switched(Box::new(Mute));
+        hear(&mut tap, 1);
+        let mut reader = switch.open().expect("an order");
+        tap.tick(Time::ZERO);
+        hear(&mut tap, 2);
+        tap.sent(&[0xf8, 0xff, 0xfe], 3);
+        assert!(switch.close());
+        tap.tick(Time::ZERO);
+        hear(&mut tap, 4);
+        let got: Vec<_> = std::iter::from_fn(|| reader.next_packet()).map(|p| (p.incoming, p.timestamp)).collect();
+        assert_eq!((got, reader.lost(), reader.is_closed()), (vec![(true, 2), (false, 3)], 0, true));
+        let mut again = switch.open().expect("an order");
+        tap.tick(Time::ZERO);
+        hear(&mut tap, 5);
+        assert_eq!(again.next_packet().map(|p| p.timestamp), Some(5));
+        drop(tap);
+        assert!(switch.is_abandoned() && again.is_closed());
+    }
+
+    #[test]
+    fn a_call_that_does_not_look_takes_no_more_orders_than_it_has_room_for() {
+        let (_tap, mut switch) = Tap::switched(Box::new(Mute));
+        assert!((0..ORDERS_MAX).all(|_| switch.close()));
+        assert!(!switch.close() && switch.open().is_none());
     }
 }

@@ -44,7 +44,7 @@ async fn world(sessions_max: usize, read_timeout: Duration) -> World {
     let addr = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::default());
     let watch_ = Watch::new(Arc::new(|_| {}));
-    let bridges = Arc::new(Bridges::start(&Config::default(), &watch_, &metrics).unwrap());
+    let bridges = Arc::new(Bridges::start(&Config::default(), &watch_, &metrics, Arc::new(|_, _| {})).unwrap());
     let config = DirectConfig { sessions_max, ..DirectConfig::new(Secret::new(TOKEN)) };
     assert_eq!(config.bridge, BridgeConfig::ECHO);
     let bodies = Arc::new(Semaphore::new(1 << 20));

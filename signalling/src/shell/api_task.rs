@@ -2,16 +2,18 @@
 //!
 //! Decides: whether a request fits the call's state. Given: one request at a time, between two inputs of the session machine. Refuses: to wait.
 
-use super::bridges::bridge_name;
+use super::bridges::{RecordError, bridge_name};
 use super::cdr::Record;
 use super::control_task::ControlTask;
 use super::observe::{CallRef, unix_ms, unix_s};
 use crate::config::BridgeConfig;
-use crate::control::{ApiError, ApiOp, ApiReply, ApiRequest, At, NewCall};
+use crate::control::{ApiCallId, ApiError, ApiOp, ApiReply, ApiRequest, At, NewCall};
 use crate::session::{CallKey, Command, Input};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use tipring_engine::call::MediaPort;
+use tipring_engine::engine::CommandError;
+use tipring_engine::error::SetupError;
 
 impl ControlTask {
     /// Does what was asked and answers.
@@ -25,7 +27,7 @@ impl ControlTask {
         let json = |value: Option<serde_json::Value>| value.map(ApiReply::Json).ok_or(ApiError::NoSuchCall);
         match op {
             ApiOp::List { state, limit } => Ok(ApiReply::Json(self.book.list(state.as_deref(), limit))),
-            ApiOp::Show(id) => json(self.book.show(&id)),
+            ApiOp::Show(id) => json(self.show(&id)),
             ApiOp::Timeline(id) => json(self.book.timeline(&id)),
             ApiOp::Stats(id) => match self.book.key(&id).ok().and_then(|key| self.media.call(key)) {
                 Some(call) => Ok(ApiReply::Media(call)),
@@ -47,7 +49,7 @@ impl ControlTask {
                     self.exchange(key, bridge)?;
                 }
                 self.command(key, Command::Accept);
-                json(self.book.show(&call))
+                json(self.show(&call))
             }
             ApiOp::Reject(call) => {
                 let key = self.book.key(&call)?;
@@ -56,17 +58,17 @@ impl ControlTask {
                     state => return Err(wrong(state, "only a call that still rings can be rejected; use terminate")),
                 }
                 self.command(key, Command::Reject);
-                json(self.book.show(&call))
+                json(self.show(&call))
             }
             ApiOp::Terminate(call) => {
                 let key = self.book.key(&call)?;
                 self.command(key, Command::Terminate);
-                json(self.book.show(&call))
+                json(self.show(&call))
             }
             ApiOp::Bridge { call, bridge } => {
                 let key = self.book.key(&call)?;
                 self.exchange(key, bridge)?;
-                json(self.book.show(&call))
+                json(self.show(&call))
             }
             ApiOp::Play { call, prompt } => {
                 let key = self.book.key(&call)?;
@@ -77,7 +79,29 @@ impl ControlTask {
                     hint: "let the far side play it, or bridge the call to something else first",
                 })?;
                 self.attach(key, port)?;
-                json(self.book.show(&call))
+                json(self.show(&call))
+            }
+            ApiOp::Engine(id) => {
+                let key = self.book.key(&id)?;
+                let state = self.book.state(&id);
+                self.media.call(key).map(ApiReply::Engine).ok_or_else(|| wrong(state, "the call has no media yet"))
+            }
+            ApiOp::Record { call, on } => {
+                let key = self.book.key(&call)?;
+                let was = self.media.bridge(key).is_some_and(|bridge| bridge.record);
+                if was != on {
+                    self.bridges.record(&CallRef::Meta(key), on).map_err(|e| match e {
+                        RecordError::NotConfigured => ApiError::NoRecorder,
+                        RecordError::NoMedia => wrong(self.book.state(&call), "the call has no media yet"),
+                        RecordError::Busy => ApiError::Engine("the recorder is behind".into()),
+                    })?;
+                    self.media.set_record(key, on);
+                    if on {
+                        self.book.recording(key, self.at());
+                        self.tell_events();
+                    }
+                }
+                json(self.show(&call))
             }
             ApiOp::Node => Ok(ApiReply::Json(self.node())),
             ApiOp::Drain(on) => {
@@ -109,7 +133,7 @@ impl ControlTask {
         self.dial_bridge = None;
         // A call that cannot even begin is told as well, with its verdict.
         let id = self.dialled.take().ok_or_else(no_media)?;
-        self.book.show(&id).map(ApiReply::Json).ok_or(ApiError::Ended)
+        self.show(&id).map(ApiReply::Json).ok_or(ApiError::Ended)
     }
 
     fn node(&self) -> serde_json::Value {
@@ -132,13 +156,21 @@ impl ControlTask {
 
     /// Attaches a new bridge to a call and remembers it.
     fn exchange(&mut self, key: CallKey, bridge: BridgeConfig) -> Result<(), ApiError> {
-        if self.media.call(key).is_none() {
-            return Err(no_media());
+        let call = self.media.call(key).ok_or_else(no_media)?;
+        let attached = self.bridges.attach_rtp(&self.engine, call, &bridge, &CallRef::Meta(key));
+        let rtp = attached.map_err(|e| match e {
+            CommandError::Setup(SetupError::Misuse(why)) => ApiError::Rtp(why),
+            other => ApiError::Engine(other.to_string()),
+        })?;
+        if rtp.is_none() {
+            let port = self.bridges.port(&bridge, &CallRef::Meta(key), &self.about(key));
+            self.attach(key, port)?;
         }
-        let port = self.bridges.port(&bridge, &CallRef::Meta(key), &self.about(key));
-        self.attach(key, port)?;
         self.book.bridged(key, bridge_name(&bridge), self.at());
-        self.media.set_bridge(key, bridge);
+        if bridge.record {
+            self.book.recording(key, self.at());
+        }
+        self.media.set_bridge(key, bridge, rtp);
         self.tell_events();
         Ok(())
     }
@@ -153,6 +185,17 @@ impl ControlTask {
         }
         about.extend(self.book.id(key).map(|id| ("call_id", id.as_str().to_owned())));
         about
+    }
+
+    /// A call with what only this task knows of it.
+    fn show(&self, id: &ApiCallId) -> Option<serde_json::Value> {
+        let mut shown = self.book.show(id)?;
+        let key = self.book.key(id).ok();
+        shown["recording"] = key.and_then(|key| self.media.bridge(key)).is_some_and(|bridge| bridge.record).into();
+        shown["rtp"] = key
+            .and_then(|key| self.media.rtp(key))
+            .map_or(serde_json::Value::Null, |local| json!({ "local": local.rtp.to_string(), "local_rtcp": local.rtcp.to_string() }));
+        Some(shown)
     }
 
     fn attach(&self, key: CallKey, port: Box<dyn MediaPort>) -> Result<(), ApiError> {

@@ -5,13 +5,13 @@
 use super::audio_peers::AudioPeers;
 use super::metrics::Metrics;
 use super::observe::{CallRef, Watch};
-use super::recorder::Recorder;
+use super::recorder::{Done, Recorder};
 use crate::audio::load_wav;
 use crate::config::{AudioTarget, BridgeConfig, BridgeKind, Config};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tipring_engine::bridge::{Echo, Play, PromptEcho};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tipring_engine::bridge::{Echo, Play, PromptEcho, Tap, TapSwitch};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
@@ -23,6 +23,19 @@ pub(crate) struct Bridges {
     targets: Arc<[AudioTarget]>,
     /// Running if there is anywhere to go.
     audio: Option<AudioPeers>,
+    /// Of calls with Meta: recording can begin and end while they run.
+    switches: Mutex<HashMap<CallRef, TapSwitch>>,
+}
+
+/// Why a recording did not begin or end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RecordError {
+    /// The configuration has no `[record]`.
+    NotConfigured,
+    /// The call has no media.
+    NoMedia,
+    /// The recorder, or the call, is behind.
+    Busy,
 }
 
 /// What an audio server is told about a call, by name.
@@ -30,12 +43,12 @@ pub(crate) type About = [(&'static str, String)];
 
 impl Bridges {
     /// Loads every file that `config` names and starts the recorder. The error is for an operator.
-    pub(crate) fn start(config: &Config, watch: &Watch, metrics: &Arc<Metrics>) -> Result<Self, String> {
+    pub(crate) fn start(config: &Config, watch: &Watch, metrics: &Arc<Metrics>, done: Done) -> Result<Self, String> {
         let wavs = load_wavs(config)?;
-        let recorder = config.record.clone().map(|r| Recorder::start(r, watch.clone(), Arc::clone(metrics))).transpose()?;
+        let recorder = config.record.clone().map(|r| Recorder::start(r, watch.clone(), Arc::clone(metrics), done)).transpose()?;
         let targets: Arc<[AudioTarget]> = config.audio_targets.clone().into();
         let audio = (!targets.is_empty()).then(|| AudioPeers::start(&targets, watch, metrics)).transpose()?;
-        Ok(Self { wavs, recorder, targets, audio })
+        Ok(Self { wavs, recorder, switches: Mutex::default(), targets, audio })
     }
 
     /// Where audio connections may go.
@@ -74,10 +87,39 @@ impl Bridges {
     }
 
     fn recorded(&self, port: Box<dyn MediaPort>, bridge: &BridgeConfig, call: &CallRef) -> Box<dyn MediaPort> {
-        match &self.recorder {
-            Some(recorder) if bridge.record => recorder.tap(port, call),
+        match (&self.recorder, call) {
+            (Some(recorder), CallRef::Meta(_)) => {
+                let (tap, mut switch) = Tap::switched(port);
+                if bridge.record
+                    && let Some(reader) = switch.open()
+                {
+                    recorder.read(reader, call);
+                }
+                self.lock().insert(call.clone(), switch);
+                Box::new(tap)
+            }
+            (Some(recorder), CallRef::Direct(_)) if bridge.record => recorder.tap(port, call),
             _ => port,
         }
+    }
+
+    /// Begins or ends the recording of a call while it runs.
+    pub(crate) fn record(&self, call: &CallRef, on: bool) -> Result<(), RecordError> {
+        let recorder = self.recorder.as_ref().ok_or(RecordError::NotConfigured)?;
+        let mut switches = self.lock();
+        let switch = switches.get_mut(call).filter(|s| !s.is_abandoned()).ok_or(RecordError::NoMedia)?;
+        let done = if on { switch.open().is_some_and(|reader| recorder.read(reader, call)) } else { switch.close() };
+        if done { Ok(()) } else { Err(RecordError::Busy) }
+    }
+
+    /// The call is over.
+    pub(crate) fn forget(&self, call: &CallRef) {
+        self.lock().remove(call);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallRef, TapSwitch>> {
+        // A panic while the lock was held is a bug elsewhere; the table has no half-made state.
+        self.switches.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// `bridge` again after a prompt, which the caller hears first. What `bridge` itself would play is not said a second time. None for a plain RTP leg and an

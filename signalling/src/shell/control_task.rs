@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tipring_engine::call::{CallEvent, RemoteParams, SetupRole};
-use tipring_engine::engine::{CallId, CommandError, Engine, SendDigitsError};
+use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
 use tipring_engine::time::{Span, Time};
 use tokio::sync::{mpsc, watch};
@@ -33,8 +33,17 @@ use tokio::sync::{mpsc, watch};
 pub(crate) enum HostCommand {
     Dial(Box<Dial>),
     Call(CallKey, Command),
-    Digits { call: CallKey, symbols: Box<str>, tone_ms: Option<u32> },
+    Digits {
+        call: CallKey,
+        symbols: Box<str>,
+        tone_ms: Option<u32>,
+    },
     Api(Box<ApiRequest>),
+    /// A recording is complete (names of its files, packets it missed) or failed.
+    Recorded {
+        call: CallKey,
+        result: Result<(Vec<String>, u64), String>,
+    },
 }
 
 /// How far the stop has come.
@@ -124,6 +133,8 @@ struct Media {
     /// What our SDP offered.
     local: LocalCandidates,
     bridge: BridgeConfig,
+    /// Our end of its plain RTP leg.
+    rtp: Option<RtpLegLocal>,
 }
 
 impl MediaTable {
@@ -138,9 +149,21 @@ impl MediaTable {
     }
 
     /// Remembers what a call is bridged to.
-    pub(super) fn set_bridge(&mut self, key: CallKey, bridge: BridgeConfig) {
+    pub(super) fn set_bridge(&mut self, key: CallKey, bridge: BridgeConfig, rtp: Option<RtpLegLocal>) {
         if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
-            media.bridge = bridge;
+            (media.bridge, media.rtp) = (bridge, rtp);
+        }
+    }
+
+    /// Our end of a call's plain RTP leg.
+    pub(super) fn rtp(&self, key: CallKey) -> Option<RtpLegLocal> {
+        self.by_call.get(self.by_key.get(&key)?).and_then(|media| media.rtp)
+    }
+
+    /// Remembers whether a call is recorded.
+    pub(super) fn set_record(&mut self, key: CallKey, on: bool) {
+        if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
+            media.bridge.record = on;
         }
     }
 }
@@ -343,6 +366,10 @@ impl ControlTask {
             HostCommand::Call(call, command) => self.feed(Input::Command { call, command }),
             HostCommand::Digits { call, symbols, tone_ms } => self.send_digits(call, symbols, tone_ms),
             HostCommand::Api(request) => self.api(*request),
+            HostCommand::Recorded { call, result } => {
+                self.book.recorded(call, result.as_ref().map(|(files, lost)| (files.as_slice(), *lost)).map_err(String::as_str), self.at());
+                self.tell_events();
+            }
         }
     }
 
@@ -389,6 +416,7 @@ impl ControlTask {
             CallEvent::Ended(ended) => {
                 self.media.by_call.remove(&call);
                 self.media.by_key.remove(&key);
+                self.bridges.forget(&CallRef::Meta(key));
                 Some(EngineEvent::Ended { reason: ended.reason, evidence: Box::new(Evidence::of(&ended.stats, local)) })
             }
             _ => None,
@@ -510,19 +538,25 @@ impl ControlTask {
             }
         };
         self.metrics.call_opened();
-        let media = Media { key: call, local: LocalCandidates::of(&local), bridge: bridge.clone() };
+        let media = Media { key: call, local: LocalCandidates::of(&local), bridge: bridge.clone(), rtp: None };
         self.media.by_call.insert(id, media);
         self.book.media_opened(call, bridge_name(&bridge));
+        if bridge.record {
+            self.book.recording(call, self.at());
+        }
         self.media.by_key.insert(call, id);
         self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
-        if let Err(e) = self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
-            self.metrics.call_refused();
-            self.media.by_key.remove(&call);
-            self.close(id, EndReason::Cancelled);
-            return Some(match e {
-                CommandError::Admit(e) => EngineEvent::NotAdmitted(e),
-                CommandError::Setup(e) => EngineEvent::NotSetUp(e),
-            });
+        match self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
+            Ok(rtp) => self.media.set_bridge(call, bridge, rtp),
+            Err(e) => {
+                self.metrics.call_refused();
+                self.media.by_key.remove(&call);
+                self.close(id, EndReason::Cancelled);
+                return Some(match e {
+                    CommandError::Admit(e) => EngineEvent::NotAdmitted(e),
+                    CommandError::Setup(e) => EngineEvent::NotSetUp(e),
+                });
+            }
         }
         match remote.map_or(Ok(()), |remote| self.set_remote(id, *remote)) {
             Ok(()) => local.complete.then(|| EngineEvent::LocalReady(Box::new(local))),

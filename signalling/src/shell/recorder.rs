@@ -28,7 +28,11 @@ pub(crate) struct Recorder {
     thread: Option<JoinHandle<()>>,
     watch: Watch,
     metrics: Arc<Metrics>,
+    done: Done,
 }
+
+/// Told of each recording that is complete (its files and the packets it missed) or failed. Must not wait.
+pub(crate) type Done = Arc<dyn Fn(&CallRef, Result<(&[PathBuf], u64), &str>) + Send + Sync>;
 
 struct Job {
     call: CallRef,
@@ -37,28 +41,36 @@ struct Job {
 
 impl Recorder {
     /// Makes the directory and starts the thread. The error is for an operator.
-    pub(crate) fn start(config: RecordConfig, watch: Watch, metrics: Arc<Metrics>) -> Result<Self, String> {
+    pub(crate) fn start(config: RecordConfig, watch: Watch, metrics: Arc<Metrics>, done: Done) -> Result<Self, String> {
         let directory = config.directory.display().to_string();
         std::fs::create_dir_all(&config.directory)
             .map_err(|e| format!("record.directory: {directory} cannot be made: {e}; name one the daemon may write"))?;
         let (jobs, queue) = sync_channel(JOBS_MAX);
-        let (its_watch, its_metrics) = (watch.clone(), Arc::clone(&metrics));
+        let (its_watch, its_metrics, its_done) = (watch.clone(), Arc::clone(&metrics), Arc::clone(&done));
         let thread = std::thread::Builder::new()
             .name("tipring-recorder".into())
-            .spawn(move || record(&config, &queue, &its_watch, &its_metrics))
+            .spawn(move || record(&config, &queue, &its_watch, &its_metrics, &its_done))
             .map_err(|e| format!("the recorder's thread does not start: {e}"))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), watch, metrics })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), watch, metrics, done })
     }
 
     /// Wraps a port so that the call is recorded from its first packet.
     pub(crate) fn tap(&self, inner: Box<dyn MediaPort>, call: &CallRef) -> Box<dyn MediaPort> {
         let (tap, reader) = Tap::new(inner);
+        self.read(reader, call);
+        Box::new(tap)
+    }
+
+    /// Records what a tap hands on from now on. False if the recorder is overloaded; that has been told then.
+    pub(crate) fn read(&self, reader: TapReader, call: &CallRef) -> bool {
         let taken = self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(Job { call: call.clone(), reader }).is_ok());
         if !taken {
+            let why = "the recorder is overloaded";
             self.metrics.recording(false);
-            self.watch.tell(DaemonEvent::RecordingFailed { call: call.clone(), why: "the recorder is overloaded".into() });
+            (self.done)(call, Err(why));
+            self.watch.tell(DaemonEvent::RecordingFailed { call: call.clone(), why: why.into() });
         }
-        Box::new(tap)
+        taken
     }
 }
 
@@ -72,12 +84,14 @@ impl Drop for Recorder {
     }
 }
 
-fn record(config: &RecordConfig, queue: &Receiver<Job>, watch: &Watch, metrics: &Metrics) {
+fn record(config: &RecordConfig, queue: &Receiver<Job>, watch: &Watch, metrics: &Metrics, done: &Done) {
     let mut running: Vec<(Job, Recording)> = Vec::new();
+    let mut count = 0_u64;
     loop {
         let last = match queue.recv_timeout(POLL) {
             Ok(job) => {
-                let name = file_name(&job.call);
+                count += 1;
+                let name = file_name(&job.call, count);
                 running.push((job, Recording::new(config.clone(), name)));
                 false
             }
@@ -93,10 +107,12 @@ fn record(config: &RecordConfig, queue: &Receiver<Job>, watch: &Watch, metrics: 
                 Ok(None) => return true,
                 Ok(Some(files)) => {
                     metrics.recording(true);
+                    done(&call, Ok((&files, job.reader.lost())));
                     watch.tell(DaemonEvent::RecordingFinished { call, files, lost: job.reader.lost() });
                 }
                 Err(why) => {
                     metrics.recording(false);
+                    done(&call, Err(&why));
                     watch.tell(DaemonEvent::RecordingFailed { call, why });
                 }
             }
@@ -108,10 +124,11 @@ fn record(config: &RecordConfig, queue: &Receiver<Job>, watch: &Watch, metrics: 
     }
 }
 
-fn file_name(call: &CallRef) -> String {
+/// `count` keeps two recordings of one call and one second apart.
+fn file_name(call: &CallRef, count: u64) -> String {
     match call {
-        CallRef::Meta(key) => format!("{}-call-{}", unix_s(), key.0),
-        CallRef::Direct(id) => format!("{}-direct-{id}", unix_s()),
+        CallRef::Meta(key) => format!("{}-call-{}-{count}", unix_s(), key.0),
+        CallRef::Direct(id) => format!("{}-direct-{id}-{count}", unix_s()),
     }
 }
 

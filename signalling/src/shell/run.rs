@@ -8,7 +8,8 @@ use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Number, 
 use super::http_client::GraphClient;
 use super::http_server::{Limits, serve};
 use super::metrics::{Metrics, MetricsSnapshot};
-use super::observe::{Observer, Watch, unix_s};
+use super::observe::{CallRef, Observer, Watch, unix_s};
+use super::recorder::Done;
 use super::routes::{BODIES_BYTES_MAX, Routes};
 use super::store::{Found, Receipt, Store};
 use super::tls::{self, OsEntropy};
@@ -20,6 +21,7 @@ use crate::verdict::is_unroutable;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -71,7 +73,8 @@ impl Daemon {
         let watch_ = Watch::new(observer);
         let metrics = Arc::new(Metrics::default());
         let tls = config.http.tls.as_ref().map(tls::server_config).transpose()?.map(TlsAcceptor::from);
-        let bridges = Arc::new(Bridges::start(&config, &watch_, &metrics)?);
+        let (host, host_rx) = mpsc::channel(HOST_COMMANDS_MAX);
+        let bridges = Arc::new(Bridges::start(&config, &watch_, &metrics, recorded(host.clone()))?);
         let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
         let graph = Arc::new(GraphClient::new(&config.graph, tokens)?);
         let http = listen(config.http.listen, "http.listen")?;
@@ -100,7 +103,6 @@ impl Daemon {
         warn_if_unreachable(engine.config());
 
         let (stop, stop_rx) = watch::channel(Stop::Run);
-        let (host, host_rx) = mpsc::channel(HOST_COMMANDS_MAX);
         let (engine_tx, engine_rx) = mpsc::channel(ENGINE_EVENTS_MAX);
         let queue_max = config.webhook.as_ref().map_or(1, |w| w.queue_max);
         let (webhook_tx, webhook_rx) = mpsc::channel(queue_max);
@@ -357,6 +359,20 @@ fn listen(at: SocketAddr, key: &str) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(at).map_err(|e| format!("{key}: cannot listen on {at}: {e}; {fix}"))?;
     listener.set_nonblocking(true).map_err(|e| format!("{key}: {e}"))?;
     Ok(listener)
+}
+
+/// Tells the control task of recordings. What it has no room for is told to the observer alone: the recorder waits for nobody.
+fn recorded(host: mpsc::Sender<HostCommand>) -> Done {
+    Arc::new(move |call, result| {
+        if let CallRef::Meta(call) = call {
+            let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
+            let result = match result {
+                Ok((files, lost)) => Ok((files.iter().filter_map(name).collect(), lost)),
+                Err(why) => Err(why.to_owned()),
+            };
+            let _ = host.try_send(HostCommand::Recorded { call: *call, result });
+        }
+    })
 }
 
 fn into_tokio(listener: TcpListener) -> Option<tokio::net::TcpListener> {

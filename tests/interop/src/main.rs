@@ -12,6 +12,7 @@ mod install;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;
 mod rtp;
+mod schemathesis;
 mod str0m;
 
 use std::process::{Command, ExitCode};
@@ -66,6 +67,12 @@ const JUDGES: &[Judge] = &[
         question: "does FFmpeg, as the plain RTP far side of a relay, hear and is it heard, in Opus, G.711 and L16?",
         packages: &["ffmpeg"],
         run: Some(rtp::run),
+    },
+    Judge {
+        name: "schemathesis",
+        question: "does the native API ever answer with a server error, or with what its OpenAPI document does not hold?",
+        packages: &[],
+        run: Some(schemathesis::run),
     },
 ];
 

@@ -240,6 +240,26 @@ impl Book {
         self.tell(&id, "call.bridged", json!({ "kind": bridge }), at);
     }
 
+    /// A recording began.
+    pub(crate) fn recording(&mut self, key: CallKey, at: At) {
+        if let Some(id) = self.by_key.get(&key).cloned() {
+            self.tell(&id, "call.recording_started", json!({}), at);
+        }
+    }
+
+    /// A recording is complete, or failed; its call may be over by then.
+    pub(crate) fn recorded(&mut self, key: CallKey, result: Result<(&[String], u64), &str>, at: At) {
+        let found = self.by_key.get(&key).cloned().or_else(|| {
+            let is_it = |id: &&ApiCallId| self.calls.get(*id).is_some_and(|record| record.key == key);
+            self.ended.iter().rev().find(is_it).cloned()
+        });
+        let Some(id) = found else { return };
+        match result {
+            Ok((files, lost)) => self.tell(&id, "call.recording_finished", json!({ "files": files, "packets_lost": lost }), at),
+            Err(why) => self.tell(&id, "call.recording_failed", json!({ "text": why }), at),
+        }
+    }
+
     /// A user allows calls, or takes that back.
     pub(crate) fn permission(&mut self, reply: &PermissionReply, at: At) {
         let text = |p: &Option<Personal>| p.as_ref().map(|p| p.reveal().to_owned());

@@ -42,6 +42,10 @@ pub(crate) enum ApiOp {
     Bridge { call: ApiCallId, bridge: BridgeConfig },
     /// Play a prompt over what the user talks to.
     Play { call: ApiCallId, prompt: String },
+    /// The media call of a call that runs: the engine is to be asked for something.
+    Engine(ApiCallId),
+    /// Begin or end its recording.
+    Record { call: ApiCallId, on: bool },
     /// This node's load.
     Node,
     /// Stop or go on taking calls.
@@ -52,8 +56,10 @@ pub(crate) enum ApiOp {
 pub(crate) enum ApiReply {
     /// The body.
     Json(Value),
-    /// Ask the engine about this call.
+    /// Ask the engine for the figures of this call.
     Media(CallId),
+    /// The engine's name of a call.
+    Engine(CallId),
     /// Business number, phone and business-scoped id of a user.
     Caller(Arc<str>, Option<Personal>, Option<Personal>),
 }
@@ -81,6 +87,10 @@ pub(crate) enum ApiError {
     Draining,
     /// The daemon stops; that is not taken back.
     Stopping,
+    /// Its recording cannot begin: none is configured.
+    NoRecorder,
+    /// Its plain RTP leg cannot be.
+    Rtp(&'static str),
     /// The engine did not take it.
     Engine(String),
 }
@@ -126,6 +136,19 @@ impl From<ApiError> for Problem {
             ApiError::Stopping => {
                 Self::new(StatusCode::CONFLICT, "STOPPING", "the daemon was told to stop", "wait for its end and start it again")
             }
+            ApiError::NoRecorder => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "NO_RECORDER",
+                "recording is not configured",
+                "add [record] with a directory to the configuration",
+            ),
+            //= meta#R-10  a leg to nowhere that is listed
+            ApiError::Rtp(what) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "BAD_RTP",
+                what,
+                "list the far side in engine.rtp_targets; see the table of rtp in docs/DIRECT_MODE.md",
+            ),
             ApiError::Engine(what) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "ENGINE_BUSY", what, "try again; the call may have ended at this moment")
             }

@@ -2,11 +2,13 @@
 //!
 //! `book` knows the calls, `events` spreads what happens, `hooks` delivers it, `service` answers requests, `contract` is what the service asks of the control task.
 
+mod bodies;
 mod book;
 mod contract;
 mod events;
 mod hooks;
 mod idempotency;
+mod routing;
 mod service;
 mod stream;
 

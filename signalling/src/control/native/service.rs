@@ -2,12 +2,14 @@
 //!
 //! Decides: scopes, shapes of bodies, statuses. Given: requests with a bearer key. Refuses: to touch a call itself (the control task does), and anything without a key.
 
+use super::bodies::{AcceptBody, AskBody, BridgeBody, CallbackBody, DialBody, DigitsBody, EmptyBody, PlayBody, RecordAction, RecordBody};
 use super::book::ApiCallId;
 use super::contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 use super::events::EventHub;
 use super::idempotency::{Answer, Idempotency, KEY_BYTES_MAX, Key, Seen};
+use super::routing::{self, Found, Route};
 use super::stream::{self, Filter};
-use crate::config::{ApiConfig, AudioBody, AudioTarget, BridgeConfig, BridgeKind, Scope};
+use crate::config::{ApiConfig, AudioTarget, BridgeConfig, BridgeKind, Scope};
 use crate::control::figures::stats_json;
 use crate::control::problem::Problem;
 use crate::session::{Dial, Personal};
@@ -16,9 +18,8 @@ use crate::shell::{GraphClient, HostCommand, Watch};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -26,7 +27,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tipring_engine::engine::Engine;
+use tipring_engine::dtmf::DigitRefused;
+use tipring_engine::engine::{Engine, SendDigitsError};
+use tipring_engine::error::AdmitError;
 use tipring_engine::time::Span;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -56,115 +59,65 @@ pub(crate) struct Native {
 #[derive(Default)]
 pub(crate) struct Memory(Idempotency);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BridgeBody {
-    kind: String,
-    prompt: Option<String>,
-    ws: Option<AudioBody>,
-    #[serde(default)]
-    record: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DialBody {
-    number_id: String,
-    to: Option<String>,
-    recipient: Option<String>,
-    bridge: Option<BridgeBody>,
-    opaque: Option<String>,
-    /// Ask Meta first whether the user may be called.
-    check_permission: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct AcceptBody {
-    bridge: Option<BridgeBody>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlayBody {
-    prompt: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AskBody {
-    number_id: String,
-    to: Option<String>,
-    recipient: Option<String>,
-    text: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct CallbackBody {
-    bridge: Option<BridgeBody>,
-    opaque: Option<String>,
-    check_permission: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct EmptyBody {}
-
 impl Service for Native {
     async fn handle(&self, request: Request<Incoming>) -> Reply {
-        self.route(request).await.unwrap_or_else(Problem::into_reply)
+        self.route(request).await
     }
 }
 
 impl Native {
-    async fn route(&self, request: Request<Incoming>) -> Result<Reply, Problem> {
+    async fn route(&self, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let method = request.method().clone();
-        if parts.as_slice() == ["v1", "openapi.json"] {
-            return match method {
-                Method::GET => Ok(typed(StatusCode::OK, "application/json", OPENAPI)),
-                _ => Err(wrong_method("GET")),
-            };
+        let route = match parts.split_first() {
+            Some((&"v1", rest)) => routing::find(request.method(), rest),
+            _ => Found::Nothing,
+        };
+        match route {
+            Found::Route(route) => {
+                let reply = self.serve(route, &path, &parts[1..], request).await.unwrap_or_else(Problem::into_reply);
+                debug_assert!(
+                    route.is_documented(reply.status()),
+                    "{} {} answers {}, which is not documented",
+                    route.method,
+                    route.pattern,
+                    reply.status()
+                );
+                reply
+            }
+            Found::WrongMethod(allowed) => {
+                let mut reply = Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "METHOD_NOT_ALLOWED",
+                    format!("this path takes {allowed}"),
+                    "see GET /v1/openapi.json",
+                )
+                .into_reply();
+                reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+                reply
+            }
+            Found::Nothing => no_such().into_reply(),
         }
+    }
+
+    async fn serve(&self, route: &Route, path: &str, parts: &[&str], request: Request<Incoming>) -> Result<Reply, Problem> {
+        let Some(scope) = route.scope else { return Ok(typed(StatusCode::OK, "application/json", OPENAPI)) };
         let client = self.authorise(&request)?;
+        self.may(client, scope)?;
+        if route.method == "POST" {
+            return self.post(client, path, parts, request).await;
+        }
         let call = |id: &str| ApiCallId::of(id);
-        let op = match (&method, parts.as_slice()) {
-            (&Method::GET, ["v1", "calls"]) => {
-                self.may(client, Scope::CallsRead)?;
-                list_op(request.uri().query().unwrap_or_default())?
-            }
-            (&Method::GET, ["v1", "calls", id]) => {
-                self.may(client, Scope::CallsRead)?;
-                ApiOp::Show(call(id))
-            }
-            (&Method::GET, ["v1", "calls", id, "timeline"]) => {
-                self.may(client, Scope::CallsRead)?;
-                ApiOp::Timeline(call(id))
-            }
-            (&Method::GET, ["v1", "calls", id, "stats"]) => {
-                self.may(client, Scope::CallsRead)?;
-                ApiOp::Stats(call(id))
-            }
-            (&Method::GET, ["v1", "node"]) => {
-                self.may(client, Scope::Node)?;
-                ApiOp::Node
-            }
-            (&Method::GET, ["v1", "permissions"]) => {
-                self.may(client, Scope::CallsRead)?;
-                return self.permission(request.uri().query().unwrap_or_default()).await;
-            }
-            (&Method::GET, ["v1", "events"]) => {
-                self.may(client, Scope::Events)?;
-                return self.events(request);
-            }
-            (&Method::POST, ["v1", rest @ ..]) if POSTS.contains(&pattern(rest).as_str()) => {
-                let scope = if rest[0] == "node" { Scope::Node } else { Scope::CallsWrite };
-                self.may(client, scope)?;
-                return self.post(client, &path, rest, request).await;
-            }
-            (_, parts) => return Err(no_such(parts)),
+        let query = request.uri().query().unwrap_or_default();
+        let op = match *parts {
+            ["calls"] => list_op(query)?,
+            ["calls", id] => ApiOp::Show(call(id)),
+            ["calls", id, "timeline"] => ApiOp::Timeline(call(id)),
+            ["calls", id, "stats"] => ApiOp::Stats(call(id)),
+            ["node"] => ApiOp::Node,
+            ["permissions"] => return self.permission(query).await,
+            ["events"] => return self.events(request),
+            _ => return Err(no_such()),
         };
         self.answer(op, StatusCode::OK).await
     }
@@ -276,13 +229,36 @@ impl Native {
                 let body: PlayBody = json_body(body, false)?;
                 (ApiOp::Play { call: call(id), prompt: body.prompt }, StatusCode::OK)
             }
+            ["calls", id, "dtmf"] => return self.digits(call(id), json_body(body, false)?).await,
+            ["calls", id, "record"] => {
+                let body: RecordBody = json_body(body, false)?;
+                (ApiOp::Record { call: call(id), on: body.action == RecordAction::Start }, StatusCode::OK)
+            }
             ["node", what @ ("drain" | "undrain")] => {
                 json_body::<EmptyBody>(body, true)?;
                 (ApiOp::Drain(*what == "drain"), StatusCode::OK)
             }
-            parts => return Err(no_such(parts)),
+            _ => return Err(no_such()),
         };
         self.answer(op, status).await
+    }
+
+    /// Sends digits to the user's side. They are in no log and no event: they may be a PIN.
+    async fn digits(&self, call: ApiCallId, body: DigitsBody) -> Result<Reply, Problem> {
+        let ApiReply::Engine(id) = self.ask(ApiOp::Engine(call)).await? else { return Err(busy()) };
+        let engine = Arc::clone(&self.engine);
+        let count = body.digits.chars().count();
+        if count == 0 {
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_DIGITS", "digits is empty", "send 1 to 32 digits"));
+        }
+        // The call answers with the next turn of its shard; the wait must not hold the other connections up.
+        let sent = tokio::task::spawn_blocking(move || engine.send_digits(id, &body.digits, body.tone_ms, STATS_WAIT)).await;
+        match sent.unwrap_or(Err(SendDigitsError::Unanswered)) {
+            Ok(()) => Ok(typed(StatusCode::ACCEPTED, "application/json", json!({ "digits": count }).to_string())),
+            Err(SendDigitsError::Refused(e)) => Err(bad_digits(e)),
+            Err(SendDigitsError::Admit(AdmitError::NoSuchCall)) => Err(ApiError::Ended.into()),
+            Err(e) => Err(ApiError::Engine(e.to_string()).into()),
+        }
     }
 
     /// Calls the user back whose call this was, from the number that was called.
@@ -427,7 +403,7 @@ impl Native {
     async fn answer(&self, op: ApiOp, status: StatusCode) -> Result<Reply, Problem> {
         let body = match self.ask(op).await? {
             ApiReply::Json(body) => body,
-            ApiReply::Caller(..) => Value::Null,
+            ApiReply::Caller(..) | ApiReply::Engine(_) => Value::Null,
             ApiReply::Media(call) => {
                 let engine = Arc::clone(&self.engine);
                 // The engine answers with its next turn; the wait must not hold the other connections up.
@@ -461,14 +437,23 @@ impl Native {
             Ok(audio) => audio,
             Err(detail) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
         };
-        let kind = match (wanted.kind.as_str(), prompt) {
+        if wanted.rtp.is_some() != (wanted.kind == "rtp") {
+            return refuse("kind and rtp do not fit together".into(), "send kind rtp and the object rtp, or neither");
+        }
+        let kind = match (wanted.kind.as_str(), prompt, &wanted.rtp) {
             _ if audio.is_some() => audio.map_or(BridgeKind::Echo, |audio| BridgeKind::Audio(Box::new(audio))),
-            ("echo", None) => BridgeKind::Echo,
-            ("play", Some(path)) => BridgeKind::Play(path),
-            ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path),
-            ("play" | "play_then_echo", None) => return refuse("prompt is missing".into(), "name a prompt of the configuration"),
-            ("echo", Some(_)) => return refuse("echo plays nothing".into(), "leave prompt out, or use play or play_then_echo"),
-            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo or ws"),
+            ("echo", None, _) => BridgeKind::Echo,
+            ("play", Some(path), _) => BridgeKind::Play(path),
+            ("play_then_echo", Some(path), _) => BridgeKind::PlayThenEcho(path),
+            ("rtp", None, Some(rtp)) => match rtp.params() {
+                Ok(params) => BridgeKind::Rtp(Box::new(params)),
+                Err(why) => return refuse(why, "see the table of rtp in docs/DIRECT_MODE.md"),
+            },
+            ("play" | "play_then_echo", None, _) => return refuse("prompt is missing".into(), "name a prompt of the configuration"),
+            ("echo" | "rtp", Some(_), _) => {
+                return refuse("this bridge plays nothing".into(), "leave prompt out, or use play or play_then_echo");
+            }
+            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws"),
         };
         if wanted.record && !self.records {
             return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
@@ -482,45 +467,8 @@ impl Native {
     }
 }
 
-/// Where POST is at home, with ids as `*`.
-const POSTS: [&str; 10] = [
-    "calls",
-    "permissions",
-    "calls/*/accept",
-    "calls/*/reject",
-    "calls/*/terminate",
-    "calls/*/bridge",
-    "calls/*/play",
-    "calls/*/callback",
-    "node/drain",
-    "node/undrain",
-];
-/// Where GET is at home, with ids as `*`.
-const GETS: [&str; 7] = ["calls", "calls/*", "calls/*/timeline", "calls/*/stats", "node", "permissions", "events"];
-
-fn pattern(rest: &[&str]) -> String {
-    let mut parts = rest.to_vec();
-    if parts.len() > 1 && parts[0] == "calls" {
-        parts[1] = "*";
-    }
-    parts.join("/")
-}
-
-/// 405 where another method is at home, 404 elsewhere.
-fn no_such(parts: &[&str]) -> Problem {
-    let pattern = pattern(parts.strip_prefix(&["v1"]).unwrap_or(parts));
-    match (GETS.contains(&pattern.as_str()), POSTS.contains(&pattern.as_str())) {
-        (true, true) => wrong_method("GET or POST"),
-        (true, false) => wrong_method("GET"),
-        (false, true) => wrong_method("POST"),
-        (false, false) => {
-            Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path", "GET /v1/openapi.json lists every path; see docs/API.md")
-        }
-    }
-}
-
-fn wrong_method(allowed: &str) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", format!("this path takes {allowed}"), "see GET /v1/openapi.json")
+fn no_such() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path", "GET /v1/openapi.json lists every path; see docs/API.md")
 }
 
 fn busy() -> Problem {
@@ -587,6 +535,21 @@ fn json_body<T: DeserializeOwned>(body: &[u8], may_be_empty: bool) -> Result<T, 
     serde_json::from_slice(body).map_err(|e| {
         Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", e.to_string(), "GET /v1/openapi.json shows the members of each body")
     })
+}
+
+fn bad_digits(error: DigitRefused) -> Problem {
+    let (status, code, hint) = match error {
+        DigitRefused::NotAKey(_) | DigitRefused::Length(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "BAD_DIGITS", "use 0 to 9, *, #, A to D, or ! for a flash, and 40 to 60000 ms a digit")
+        }
+        DigitRefused::Full => (StatusCode::CONFLICT, "DIGITS_FULL", "32 digits may wait; send the rest when these are out"),
+        DigitRefused::NotNegotiated => {
+            (StatusCode::CONFLICT, "DIGITS_NOT_NEGOTIATED", "the user's side has no telephone-event; play tones as audio instead")
+        }
+        DigitRefused::NoPeerYet => (StatusCode::CONFLICT, "WRONG_STATE", "wait for call.answered"),
+        DigitRefused::CallOver => (StatusCode::CONFLICT, "CALL_ENDED", "GET the call to see how it ended"),
+    };
+    Problem::new(status, code, error.to_string(), hint)
 }
 
 fn bad_body(error: BodyError) -> Problem {

@@ -127,7 +127,7 @@ fn a_call_that_ends_completes_its_recording() {
         Arc::new(move |o: &crate::shell::Observed| seen.lock().unwrap().push(o.event.clone()))
     };
     let metrics = Arc::new(Metrics::default());
-    let recorder = Recorder::start(config(&scratch.0), Watch::new(observer), Arc::clone(&metrics)).unwrap();
+    let recorder = Recorder::start(config(&scratch.0), Watch::new(observer), Arc::clone(&metrics), Arc::new(|_, _| {})).unwrap();
     let call = CallRef::Meta(crate::session::CallKey(7));
     let mut port = recorder.tap(Box::new(Echo::default()), &call);
     for (i, packet) in tone(440.0, 10).iter().enumerate() {
