@@ -19,6 +19,7 @@ pub(crate) use audio::{AudioBody, target_of};
 pub use audio::{AudioBridge, AudioTarget};
 pub use outbound::OutboundConfig;
 pub use reader::Fault;
+pub(crate) use secret::resolve as resolve_secret;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
 pub use store::StoreConfig;
 

@@ -6,7 +6,7 @@
 
 mod report;
 
-use super::{EXIT_CONFIG, EXIT_FAILED, check};
+use super::{EXIT_CONFIG, EXIT_FAILED, check, settings};
 use crate::config::{BridgeConfig, BridgeKind, Config, NumberConfig, RecordConfig};
 use crate::graph::permission::Permission;
 use crate::session::{CallKey, CallStatusKind, Command, Dial, Ending, Notice, Personal};
@@ -125,13 +125,7 @@ fn configure(args: &Args) -> Result<(Config, String), ExitCode> {
         check::report(&args.config, &faults);
         ExitCode::from(EXIT_CONFIG)
     })?;
-    let number = match (&args.number, config.numbers.as_slice()) {
-        (Some(id), numbers) if numbers.iter().any(|n| n.phone_number_id == *id) => id.clone(),
-        (Some(_), _) => return Err(usage("--number is not a [[number]] of the configuration")),
-        (None, [only]) => only.phone_number_id.clone(),
-        (None, []) => return Err(usage("the configuration has no [[number]] to call from")),
-        (None, _) => return Err(usage("the configuration has several numbers: say --number ID")),
-    };
+    let number = settings::pick(&config, args.number.as_deref()).map_err(usage)?;
     if let Some(to) = &args.to
         && !is_phone(to)
     {

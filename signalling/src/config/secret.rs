@@ -59,7 +59,7 @@ impl SecretSource for ProcessSecrets {
 const SECRET_BYTES_MAX: usize = 4_096;
 
 /// Resolves a reference. The error is (what is wrong, how to fix it); neither holds any part of a possible secret.
-pub(super) fn resolve(reference: &str, source: &dyn SecretSource) -> Result<Secret, (String, String)> {
+pub(crate) fn resolve(reference: &str, source: &dyn SecretSource) -> Result<Secret, (String, String)> {
     let text = if let Some(name) = reference.strip_prefix("env:") {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err((

@@ -7,6 +7,10 @@ pub mod code;
 pub mod json;
 #[cfg(feature = "daemon")]
 pub mod permission;
+#[cfg(feature = "daemon")]
+pub mod settings;
+#[cfg(feature = "daemon")]
+pub mod signup;
 
 use core::fmt;
 

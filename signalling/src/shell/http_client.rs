@@ -5,6 +5,7 @@
 
 use crate::config::{GraphConfig, Secret, check_base_url};
 use crate::graph::permission::{self, Permission};
+use crate::graph::settings::{self, Difference};
 use crate::graph::{GraphAction, GraphOutcome, json};
 use crate::session::Personal;
 use crate::verdict::Verdict;
@@ -97,6 +98,43 @@ impl GraphClient {
         Permission::read(&body).ok_or_else(|| Verdict::of_lost("call_permissions"))
     }
 
+    /// The `calling` object of a number's settings.
+    pub(crate) async fn settings(&self, number: &str) -> Result<Value, Verdict> {
+        let request = self.http.get(format!("{}/{number}/settings", self.base));
+        let body = self.ask("settings", number, request).await?;
+        Ok(body.get("calling").cloned().unwrap_or_else(|| serde_json::json!({})))
+    }
+
+    /// Writes settings and reads them back: what Meta has then, and what of `wanted` is not so. What Meta is known to reset on the way is written once more.
+    pub(crate) async fn set_settings(&self, number: &str, wanted: &Value) -> Result<(Value, Vec<Difference>), Verdict> {
+        let current = self.settings(number).await?;
+        self.post_settings(number, &settings::merge(&current, wanted)).await?;
+        let got = self.settings(number).await?;
+        let left = settings::differences(wanted, &got);
+        // A `POST` with SIP servers was seen to reset the keying to DTLS (6.7): said last and alone it stays.
+        let keying = left.iter().find(|d| d.path == "srtp_key_exchange_protocol").map(|d| d.wanted.clone()).or_else(|| {
+            let kept = settings::differences(
+                &serde_json::json!({ "srtp_key_exchange_protocol": current.get("srtp_key_exchange_protocol")? }),
+                &got,
+            );
+            kept.first().filter(|_| wanted.get("srtp_key_exchange_protocol").is_none()).map(|d| d.wanted.clone())
+        });
+        let Some(keying) = keying else { return Ok((got, left)) };
+        self.post_settings(number, &serde_json::json!({ "srtp_key_exchange_protocol": keying })).await?;
+        let got = self.settings(number).await?;
+        let left = settings::differences(wanted, &got);
+        Ok((got, left))
+    }
+
+    async fn post_settings(&self, number: &str, calling: &Value) -> Result<(), Verdict> {
+        let request = self
+            .http
+            .post(format!("{}/{number}/settings", self.base))
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(serde_json::json!({ "calling": calling }).to_string());
+        self.ask("settings", number, request).await.map(drop)
+    }
+
     /// Asks a user for the permission to be called. Returns the id of the message.
     pub(crate) async fn ask_permission(
         &self,
@@ -116,10 +154,34 @@ impl GraphClient {
 
     /// Sends a request that is not about a running call. What went wrong is a verdict for whoever asked.
     async fn ask(&self, what: &'static str, number: &str, request: reqwest::RequestBuilder) -> Result<Value, Verdict> {
+        let token = self.tokens.get(number).ok_or_else(|| Verdict::of_lost(what))?;
+        self.send(what, request.bearer_auth(token.expose())).await
+    }
+
+    /// A request to a path below the version, with a token that is not a configured number's, or with none.
+    pub(crate) async fn request(
+        &self,
+        what: &'static str,
+        (method, path): (reqwest::Method, &str),
+        query: &[(&str, &str)],
+        token: Option<&Secret>,
+        body: Option<&Value>,
+    ) -> Result<Value, Verdict> {
+        let url = reqwest::Url::parse_with_params(&format!("{}/{path}", self.base), query).map_err(|_| Verdict::of_lost(what))?;
+        let mut request = self.http.request(method, url);
+        if let Some(body) = body {
+            request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
+        self.send(what, request).await
+    }
+
+    async fn send(&self, what: &'static str, request: reqwest::RequestBuilder) -> Result<Value, Verdict> {
         let lost = || Verdict::of_lost(what);
-        let token = self.tokens.get(number).ok_or_else(lost)?;
         let _permit = tokio::time::timeout(self.timeout, self.in_flight.acquire()).await.ok().and_then(Result::ok).ok_or_else(lost)?;
-        let mut response = request.bearer_auth(token.expose()).send().await.map_err(|e| {
+        let mut response = request.send().await.map_err(|e| {
             tracing::warn!(what, error = %e.without_url(), "Graph request failed");
             lost()
         })?;

@@ -14,6 +14,7 @@ mod observe;
 mod recorder;
 mod routes;
 mod run;
+mod signup;
 mod store;
 mod tls;
 
@@ -42,5 +43,6 @@ pub(crate) use bridges::Bridges;
 pub(crate) use control_task::HostCommand;
 pub(crate) use http_client::GraphClient;
 pub(crate) use observe::Watch;
+pub(crate) use signup::{keep_token, run as sign_up};
 pub(crate) use store::Receipt;
 pub(crate) use tls::random;

@@ -14,6 +14,7 @@ pub mod graph;
 pub mod ledger;
 pub mod load;
 pub mod media;
+pub mod office;
 pub mod oracle;
 pub mod permissions;
 pub mod recut;

@@ -9,6 +9,7 @@ pub use rehearsal::rehearse;
 use crate::call::{CallConfig, CallKind, MetaCall};
 use crate::faults::Fault;
 use crate::graph::{self, Account, Action, ActionKind, Reply, invalid};
+use crate::office::{self, Office};
 use crate::oracle::{Context, Limits, Verdict, judge};
 use crate::permissions::{Answer, Permission, Permissions};
 use crate::relay::{RelayConfig, Stages};
@@ -127,6 +128,7 @@ struct Inner {
     calls: Mutex<HashMap<String, mpsc::Sender<Asked>>>,
     expected: Mutex<VecDeque<Expected>>,
     permissions: Mutex<Permissions>,
+    office: Mutex<Office>,
     count: AtomicU64,
     loss_per_mille: AtomicU64,
 }
@@ -176,6 +178,7 @@ impl Sim {
             calls: Mutex::default(),
             expected: Mutex::default(),
             permissions: Mutex::default(),
+            office: Mutex::default(),
             count: AtomicU64::new(0),
             loss_per_mille: AtomicU64::new(0),
         });
@@ -217,6 +220,11 @@ impl Sim {
         let (sender, asked) = mpsc::channel(ASKED_MAX);
         lock(&inner.calls).insert(call.id().to_owned(), sender);
         Ok(run(inner.clone(), call, sockets, asked, now).await)
+    }
+
+    /// The papers of the business: settings, tokens, subscriptions. The lock must not be held across a wait.
+    pub fn office(&self) -> std::sync::MutexGuard<'_, Office> {
+        lock(&self.inner.office)
     }
 
     /// Says what a user thinks of being called, and will say when asked. Users that nobody named may be called.
@@ -393,6 +401,9 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Respons
             if let Some(reply) = permission(&inner, &head, authorization, &body) {
                 return Ok(response(reply));
             }
+            if let Some(reply) = papers(&inner, &head, authorization, &body) {
+                return Ok(response(reply));
+            }
             match graph::read(&inner.config.account, head.method.as_str(), head.uri.path(), authorization, &body) {
                 Ok(action) => inner.ask(action).await,
                 Err(reply) => reply,
@@ -408,6 +419,16 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
     *response.status_mut() = hyper::StatusCode::from_u16(reply.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
     response
+}
+
+/// Answers what concerns the papers of the business; none: it is something else.
+fn papers(inner: &Inner, head: &hyper::http::request::Parts, authorization: Option<&str>, body: &[u8]) -> Option<Reply> {
+    let (_version, path) = head.uri.path().trim_start_matches('/').split_once('/')?;
+    let mut url = reqwest::Url::parse("http://graph.invalid/").ok()?;
+    url.set_query(head.uri.query());
+    let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let asked = office::Asked { method: head.method.as_str(), path, query: &query, authorization, body };
+    lock(&inner.office).handle(&inner.config.account, asked, inner.clock.now())
 }
 
 /// Answers what concerns permissions; none: it is something else.
