@@ -39,6 +39,8 @@ pub struct Traffic {
     pub arrived: Vec<Instant>,
     /// How many packets it sent.
     pub sent: u64,
+    /// The Opus packets it sent.
+    pub spoken: Vec<Vec<u8>>,
     /// Interarrival jitter of what it received, in microseconds (RFC 3550 section 6.4.1).
     pub jitter_us: f64,
 }
@@ -168,6 +170,7 @@ fn relay(mut rtc: Rtc, socket: &UdpSocket, mut mid: Option<Mid>, tone_hz: f64, s
                 let time = MediaTime::new(traffic.sent * 960, Frequency::FORTY_EIGHT_KHZ);
                 writer.write(pt, now, time, packet[..len].to_vec()).expect("written");
                 traffic.sent += 1;
+                traffic.spoken.push(packet[..len].to_vec());
                 continue;
             }
         }

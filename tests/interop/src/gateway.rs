@@ -70,7 +70,8 @@ impl Http {
 
 /// A daemon in Direct mode.
 pub struct Gateway {
-    daemon: DaemonHandle,
+    /// None: in a process of its own.
+    daemon: Option<DaemonHandle>,
     /// `http://127.0.0.1:PORT`
     pub base: String,
     /// The way to it.
@@ -80,6 +81,17 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the daemon inside this process, on loopback only.
     pub fn start() -> Result<Self, Failure> {
+        let (daemon, base) = Self::daemon(|_| {})?;
+        Ok(Self { daemon: Some(daemon), base, http: Http::new()? })
+    }
+
+    /// The way to a daemon that runs elsewhere on this machine.
+    pub fn at(base: String) -> Result<Self, Failure> {
+        Ok(Self { daemon: None, base, http: Http::new()? })
+    }
+
+    /// A daemon in this process, with what `change` makes of its configuration; and its address.
+    pub fn daemon(change: impl FnOnce(&mut Config)) -> Result<(DaemonHandle, String), Failure> {
         let loopback = std::net::Ipv4Addr::LOCALHOST;
         let mut config = Config::default();
         config.http.listen = (loopback, 0).into();
@@ -91,9 +103,10 @@ impl Gateway {
         direct.listen = (loopback, 0).into();
         config.direct = Some(direct);
         config.drain_max = Duration::from_secs(1);
+        change(&mut config);
         let daemon = Daemon::start(config, Arc::new(|_| {})).map_err(|e| format!("the daemon does not start: {e}"))?;
         let base = format!("http://{}", daemon.direct_addr().ok_or("the daemon has no Direct mode")?);
-        Ok(Self { daemon, base, http: Http::new()? })
+        Ok((daemon, base))
     }
 
     /// Gives an offer; returns the address of the session, and our answer.
@@ -105,7 +118,12 @@ impl Gateway {
 
     /// Gives an offer and names the bridge; returns the address of the session, and what was answered.
     pub fn give_offer_bridged(&self, offer: String, bridge: &Value) -> Result<(String, Value), Failure> {
-        let body = json!({ "sdp": offer, "gate": "open", "bridge": bridge }).to_string();
+        self.give_offer_in(&json!({ "sdp": offer, "gate": "open", "bridge": bridge }))
+    }
+
+    /// The whole body of an offer; returns the address of the session, and what was answered.
+    pub fn give_offer_in(&self, body: &Value) -> Result<(String, Value), Failure> {
+        let body = body.to_string();
         let url = format!("{}/v1/sessions", self.base);
         let reply = self.http.ask("POST", &url, Some(("application/json", body)))?.ok("the offer")?;
         Ok((format!("{}{}", self.base, reply.location), reply.json()))
@@ -154,7 +172,9 @@ impl Gateway {
 
     /// Stops the daemon.
     pub fn stop(self) {
-        self.daemon.shutdown();
+        if let Some(daemon) = self.daemon {
+            daemon.shutdown();
+        }
     }
 }
 

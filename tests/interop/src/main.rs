@@ -11,6 +11,7 @@ mod gateway;
 mod install;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;
+mod recording;
 mod rtp;
 mod schemathesis;
 mod str0m;
@@ -73,6 +74,12 @@ const JUDGES: &[Judge] = &[
         question: "does the native API ever answer with a server error, or with what its OpenAPI document does not hold?",
         packages: &[],
         run: Some(schemathesis::run),
+    },
+    Judge {
+        name: "recording",
+        question: "does FFmpeg play a recording whose daemon was killed in mid-call, to its last second?",
+        packages: &["ffmpeg"],
+        run: Some(recording::run),
     },
 ];
 
