@@ -47,6 +47,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Counts what this thread does from now on.
+pub fn watch() {
+    WATCHED.set(true);
+}
+
 /// Counts what `run` does on this thread.
 pub fn watched<T>(run: impl FnOnce() -> T) -> T {
     WATCHED.set(true);

@@ -1,14 +1,11 @@
 //! What floods cost, in virtual time: no memory, and little of a processor. The victim's call must go on.
-//!
-//! JUSTIFICATION: only a global allocator sees every allocation, AWS-LC's and libopus's excepted, and its trait is unsafe to implement.
 
 #[allow(dead_code, reason = "shared with attacks.rs")]
 #[path = "attacks/line.rs"]
 mod line;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
+use tipring_benches::counting::{Counting, allocations, held_bytes, watch};
 use tipring_tests::process::resident_bytes;
 
 use line::{Line, Seen, from_relay, from_stranger, peace};
@@ -17,40 +14,6 @@ use tipring_engine::keying::Profile;
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::time::Span;
 use tipring_tests::world::CpuClock;
-
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-    static HELD: Cell<i64> = const { Cell::new(0) };
-}
-
-fn note(allocations: u64, bytes: i64) {
-    // A thread that is ending has no counters any more, and none of ours is measured then.
-    let _ = COUNT.try_with(|count| count.set(count.get() + allocations));
-    let _ = HELD.try_with(|held| held.set(held.get() + bytes));
-}
-
-// SAFETY: every call goes to the system's allocator with the arguments it came with; counting neither allocates nor panics.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(1, layout.size() as i64);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        note(0, -(layout.size() as i64));
-        // SAFETY: the caller's promise is passed on; `place` came from the system's allocator, as all do.
-        unsafe { System.dealloc(place, layout) }
-    }
-
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        note(1, bytes as i64 - layout.size() as i64);
-        // SAFETY: the caller's promise is passed on; `place` came from the system's allocator, as all do.
-        unsafe { System.realloc(place, layout, bytes) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -91,6 +54,7 @@ fn garbage(line: &Line) -> Vec<Vec<u8>> {
 /// G5: 50,000 packets of garbage a second cost less than a fifth of a core and no memory, from a stranger or from the relay's own address.
 #[test]
 fn garbage_flood() {
+    watch();
     for (profile, name) in [(Profile::AeadAes128Gcm, "GCM"), (Profile::Aes128CmSha1_80, "CM")] {
         let (mut line, remote) = Line::new(9, profile);
         line.introduce(remote);
@@ -103,9 +67,9 @@ fn garbage_flood() {
             // The kernel's account moves in steps of milliseconds: ten seconds of flood are long enough for it.
             let mut used = Duration::ZERO;
             for _ in 0..SECONDS {
-                let (held, count) = (HELD.get(), COUNT.get());
+                let (held, count) = (held_bytes(), allocations());
                 let dropped = line.stats().drops.total();
-                let stats_cost = COUNT.get() - count;
+                let stats_cost = allocations() - count;
                 let clock = CpuClock::start();
                 for n in 0..FLOOD {
                     let packet = &kinds[n % kinds.len()];
@@ -114,8 +78,8 @@ fn garbage_flood() {
                 }
                 used += clock.map(CpuClock::used).unwrap_or_default();
                 // Reading the clock opens a file: that and the figures are all that may be allocated.
-                assert!(COUNT.get() - count <= stats_cost + 16, "{name}, {who}: {} allocations", COUNT.get() - count);
-                assert!((HELD.get() - held).abs() <= 4_096, "{name}, {who}: {} bytes held", HELD.get() - held);
+                assert!(allocations() - count <= stats_cost + 16, "{name}, {who}: {} allocations", allocations() - count);
+                assert!((held_bytes() - held).abs() <= 4_096, "{name}, {who}: {} bytes held", held_bytes() - held);
                 assert_eq!(line.stats().drops.total() - dropped, FLOOD as u64, "{name}, {who}: every one is counted");
             }
             let per_second = used / SECONDS;
@@ -134,6 +98,7 @@ fn garbage_flood() {
 /// ES2021-09, CVE-2021-41105: 200 runts, then a million packets with the right SSRC and the wrong tag, from the selected address.
 #[test]
 fn srtp_error_flood() {
+    watch();
     let (mut line, remote) = Line::new(10, Profile::AeadAes128Gcm);
     line.introduce(remote);
     line.connect(&mut peace);
@@ -142,7 +107,7 @@ fn srtp_error_flood() {
     for _ in 0..200 {
         line.call.handle_datagram(from_relay(), &mut runt.clone(), line.now);
     }
-    let (held, before) = (HELD.get(), line.stats());
+    let (held, before) = (held_bytes(), line.stats());
     let mut forged = line.seen.last_rtp.clone().expect("the relay has spoken");
     *forged.last_mut().expect("a tag") ^= 1;
     let mut copy = forged.clone();
@@ -155,7 +120,7 @@ fn srtp_error_flood() {
     let refused = |stats: &tipring_engine::call::CallStats| stats.drops.of(DropReason::Auth) + stats.drops.of(DropReason::Replay);
     assert!(refused(&after) - refused(&before) >= 999_000, "{:?}", after.drops);
     assert_eq!(after.rtp_in, before.rtp_in);
-    assert!((HELD.get() - held).abs() < 4_096, "{} bytes held", HELD.get() - held);
+    assert!((held_bytes() - held).abs() < 4_096, "{} bytes held", held_bytes() - held);
     line.run(Span::from_secs(2), &mut peace);
     assert!(line.ended.is_none() && line.stats().rtp_in - after.rtp_in > 90, "the call goes on");
 }
@@ -163,6 +128,7 @@ fn srtp_error_flood() {
 /// Ten thousand hostile handshake datagrams in each phase: what is kept of them is bounded, and gone with the handshake.
 #[test]
 fn handshake_floods_keep_memory_flat() {
+    watch();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/dtls/hostile_datagrams.json");
     let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).expect("a golden file")).expect("JSON");
     let survives = |case: &&serde_json::Value| case["measured"]["with_gate"].as_str().is_some_and(|text| text.starts_with("survives"));
@@ -188,7 +154,7 @@ fn hex(case: &serde_json::Value) -> Vec<u8> {
 
 /// Runs a call through the flood; gives the bytes that it holds fifteen seconds later.
 fn flooded(datagrams: &[Vec<u8>], count: usize) -> i64 {
-    let held = HELD.get();
+    let held = held_bytes();
     let (mut line, remote) = Line::new(11, Profile::AeadAes128Gcm);
     line.introduce(remote);
     let mut left = [count; 3];
@@ -205,5 +171,5 @@ fn flooded(datagrams: &[Vec<u8>], count: usize) -> i64 {
     // The notes of this test are no part of the call.
     (line.seen.tape, line.sent) = (Vec::new(), Vec::new());
     drop(line.heard());
-    HELD.get() - held
+    held_bytes() - held
 }

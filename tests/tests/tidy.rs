@@ -39,7 +39,6 @@ const UNSAFE_FILES: &[&str] = &[
     "fuzz/src/coverage.rs",
     "benches/counting.rs",
     "benches/icount/step.rs",
-    "tests/tests/attacks_cost.rs",
 ];
 
 fn root() -> PathBuf {
