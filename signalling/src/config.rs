@@ -7,6 +7,7 @@ mod api;
 mod audio;
 mod bridge;
 mod outbound;
+mod overrides;
 mod reader;
 mod rtp;
 mod secret;
@@ -18,6 +19,7 @@ pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
 pub(crate) use audio::{AudioBody, target_of};
 pub use audio::{AudioBridge, AudioTarget};
 pub use outbound::OutboundConfig;
+pub use overrides::from_environment as overrides_from_environment;
 pub use reader::Fault;
 pub(crate) use secret::resolve as resolve_secret;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
@@ -289,12 +291,17 @@ impl Config {
     ///
     /// Every fault is reported at once. A fault never shows any part of a secret.
     pub fn from_toml(text: &str, source: &dyn SecretSource) -> Result<Self, Vec<Fault>> {
+        Self::from_toml_with(text, &[], source)
+    }
+
+    /// The same, with single keys overridden: pairs of `TIPRING__SECTION__KEY` and a value (docs/CONFIG.md).
+    pub fn from_toml_with(text: &str, overrides: &[(String, String)], source: &dyn SecretSource) -> Result<Self, Vec<Fault>> {
         let mut r = Reader::new(text, source);
         if text.len() > CONFIG_BYTES_MAX {
             r.fault("", None, "the file is larger than 1 MiB", "this is not a configuration file of tipring");
             return Err(r.faults);
         }
-        let table = match toml::de::DeTable::parse(text) {
+        let mut table = match toml::de::DeTable::parse(text) {
             Ok(table) => table,
             Err(e) => {
                 // The message of the parser names what it expected; the source line is left out, since it may hold a secret.
@@ -302,6 +309,7 @@ impl Config {
                 return Err(r.faults);
             }
         };
+        r.faults.extend(overrides::apply(&mut table, overrides));
         let mut root = Section::root(&table);
         let config = Self::read(&mut r, &mut root);
         root.finish(&mut r);

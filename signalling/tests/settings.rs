@@ -197,3 +197,92 @@ async fn a_code_of_the_dialog_becomes_a_number_that_takes_calls() {
         "{out}"
     );
 }
+
+/// Each line passes with a good world, and each thing that is broken fails its own line, with a fix.
+#[tokio::test]
+async fn the_doctor_finds_what_is_broken_and_nothing_else() {
+    let world = World::start("doctor").await;
+    world.run(&["settings", "set", "status=ENABLED"], "").await;
+    let config = world.directory.join("tipring.toml");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    std::fs::write(&config, format!("[http]\nlisten = \"127.0.0.1:0\"\n[engine]\naddresses = [\"127.0.0.1\"]\nallow_loopback = true\nports = \"35200-37299\"\n{text}")).expect("a file");
+    // What Meta does with the callback URL needs somebody behind it.
+    let account = world.sim.account().clone();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_tipring"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .env("VERIFY", "verify")
+        .env("APP_SECRET", &account.app_secret)
+        .env("TOKEN", &account.access_token)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the daemon starts");
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(daemon.stderr.take().expect("standard error")));
+    let address = loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a word in time").expect("text").expect("it runs");
+        let plain: String = ["\u{1b}[3m", "\u{1b}[0m", "\u{1b}[2m"].iter().fold(line, |line, code| line.replace(code, ""));
+        if let Some(address) = plain.split("webhooks=").nth(1).and_then(|rest| rest.split(' ').next()) {
+            break address.to_owned();
+        }
+    };
+    // Its log must not fill the pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    world.sim.office().set_callback_url(&format!("http://{address}/webhook"));
+    let stun = stun_server().await;
+    let look = async || {
+        let (code, out, errors) = world.run(&["doctor", "--stun", &stun, "--json"], "").await;
+        assert!(errors.is_empty() || code != 2, "{errors}");
+        let checks = parse(&out)["checks"].as_array().expect("checks").clone();
+        let with = |status: &str| -> Vec<String> {
+            checks
+                .iter()
+                .filter(|c| c["status"] == status)
+                .map(|c| c["name"].as_str().expect("a name").split([' ']).next().expect("a word").to_owned())
+                .collect()
+        };
+        assert!(checks.iter().all(|c| (c["status"] == "fail") == !c["fix"].as_str().expect("a fix").is_empty()), "{out}");
+        assert!(!out.contains(&account.access_token) && !out.contains(&account.app_secret), "no secret is shown");
+        (code, with("pass"), with("fail"), out)
+    };
+    let (code, passed, failed, out) = look().await;
+    assert_eq!((code, failed.len()), (0, 0), "{out}");
+    for name in ["configuration", "addresses", "UDP", "clock", "token", "webhook", "subscription", "calling", "eligibility", "payment"] {
+        assert!(passed.iter().any(|p| p == name), "{name}: {passed:?}");
+    }
+    for (what, name) in
+        [("fields", "webhook"), ("scope", "token"), ("tier", "eligibility"), ("funding", "payment"), ("subscription", "subscription")]
+    {
+        world.sim.office().break_it(what);
+        let (code, _, failed, out) = look().await;
+        assert!(code == 1 && failed.iter().any(|f| f == name), "{what}: {out}");
+    }
+    daemon.kill().await.expect("it ends");
+    let (code, _, failed, out) = look().await;
+    assert!(code == 1 && failed.len() == 6, "nobody is behind the URL any more: {out}");
+    let (code, out, _) = world.run(&["doctor", "--offline", "--stun", "127.0.0.1:9"], "").await;
+    assert!(code == 1 && out.contains("fail  UDP by STUN 127.0.0.1:9: no answer"), "{out}");
+}
+
+/// Answers one kind of request: where are you seen?
+async fn stun_server() -> String {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let address = socket.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        let mut buffer = [0; 1_500];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
+            let std::net::SocketAddr::V4(seen) = from else { continue };
+            if len < 20 {
+                continue;
+            }
+            let mut answer = vec![0x01, 0x01, 0x00, 0x0c];
+            answer.extend_from_slice(&buffer[4..20]);
+            let port = seen.port() ^ 0x2112;
+            answer.extend_from_slice(&[0x00, 0x20, 0x00, 0x08, 0x00, 0x01]);
+            answer.extend_from_slice(&port.to_be_bytes());
+            answer.extend(seen.ip().octets().iter().zip([0x21, 0x12, 0xa4, 0x42]).map(|(a, b)| a ^ b));
+            let _ = socket.send_to(&answer, from).await;
+        }
+    });
+    address
+}

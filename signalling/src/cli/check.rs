@@ -1,7 +1,7 @@
 //! `tipring check`: every fault of a configuration at once.
 
 use super::EXIT_CONFIG;
-use crate::config::{Config, Fault, ProcessSecrets};
+use crate::config::{Config, Fault, ProcessSecrets, overrides_from_environment};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,7 +40,7 @@ pub(super) fn load(path: &Path) -> Result<Config, Vec<Fault>> {
             fix: "name an existing file with --config FILE".into(),
         }]
     })?;
-    let config = Config::from_toml(&text, &ProcessSecrets)?;
+    let config = Config::from_toml_with(&text, &overrides_from_environment(), &ProcessSecrets)?;
     let faults = crate::shell::preflight(&config);
     if faults.is_empty() { Ok(config) } else { Err(faults) }
 }

@@ -8,6 +8,10 @@ mod call;
 mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(test)]
+mod deploy_tests;
+mod doctor;
+mod print_config;
 mod serve;
 mod settings;
 mod signup;
@@ -35,6 +39,10 @@ enum Command {
     Settings(settings::Args),
     /// The back half of Embedded Signup: from the dialog's code to a number that takes calls.
     Signup(signup::Args),
+    /// Looks at everything that a call needs and that is not code: network, clock, certificate, webhook, tokens, settings. Each line passes or fails, with the fix.
+    Doctor(doctor::Args),
+    /// Prints the configuration as it holds, environment included, without any secret.
+    PrintConfig(print_config::Args),
     /// Checks a configuration file and everything it names; tells every fault at once.
     Check(check::Args),
     /// Shows one whole call on loopback, with a simulator of Meta: no account, no network, no file needed.
@@ -52,6 +60,8 @@ pub fn main() -> ExitCode {
         Command::Call(args) => call::run(&args),
         Command::Settings(args) => settings::run(&args),
         Command::Signup(args) => signup::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::PrintConfig(args) => print_config::run(&args),
         Command::Check(args) => check::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(&args),

@@ -49,16 +49,21 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// First SIGINT or SIGTERM drains, the second ends now.
+/// First SIGINT or SIGTERM drains, the second ends now; SIGHUP reads the certificate anew.
 fn wait(handle: &DaemonHandle) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hang_up = signal(SignalKind::hangup())?;
         let mut signals = 0;
         while !handle.is_finished() {
             let got = tokio::select! {
                 _ = interrupt.recv() => true,
                 _ = terminate.recv() => true,
+                _ = hang_up.recv() => {
+                    reload(handle);
+                    false
+                }
                 () = tokio::time::sleep(Duration::from_millis(100)) => false,
             };
             if got {
@@ -73,6 +78,14 @@ fn wait(handle: &DaemonHandle) -> std::io::Result<()> {
         }
         Ok(())
     })
+}
+
+/// SIGHUP: what can be read anew is. What cannot be used is told, and what was there goes on.
+fn reload(handle: &DaemonHandle) {
+    match handle.reload_certificate() {
+        Ok(()) => tracing::info!("reloaded"),
+        Err(e) => tracing::error!(error = %e, "the certificate was not exchanged"),
+    }
 }
 
 fn start_logs(config: &LogConfig) -> Result<(), String> {

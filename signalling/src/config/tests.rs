@@ -279,3 +279,31 @@ fn a_plain_rtp_bridge_is_read_and_its_faults_are_told() {
         assert!(told.iter().any(|f| f.path == place), "{extra}: {told:?}");
     }
 }
+
+#[test]
+fn single_keys_come_from_the_environment_and_a_name_of_no_key_is_a_fault() {
+    let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> { list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() };
+    let text = "[direct]\ntoken = \"env:SET\"\n";
+    let good = pairs(&[
+        ("TIPRING__ENGINE__PORTS", "50000-50099"),
+        ("TIPRING__ENGINE__DRAIN_S", "7"),
+        ("TIPRING__ENGINE__ALLOW_LOOPBACK", "true"),
+        ("TIPRING__ENGINE__ADDRESSES", "[\"127.0.0.1\"]"),
+    ]);
+    let config = Config::from_toml_with(text, &good, &Table).expect("a configuration");
+    assert_eq!((config.engine.ports, config.drain_max, config.engine.addresses.len()), (50_000..=50_099, Duration::from_secs(7), 1));
+    for (name, value, path) in [
+        ("TIPRING__ENGINE__PROTS", "1", "engine.prots"),
+        ("TIPRING__ENGINE", "1", "TIPRING__ENGINE"),
+        ("TIPRING__NUMBER__0__ANSWER", "wait", "number"),
+        ("TIPRING__DIRECT__TOKEN", "a-literal-secret", "direct.token"),
+        ("TIPRING__ENGINE__PORTS", "5", "engine.ports"),
+    ] {
+        let faults = Config::from_toml_with("[direct]\ntoken = \"env:SET\"\n[engine]\ndrain_s = 1\n", &pairs(&[(name, value)]), &Table)
+            .expect_err(name);
+        assert!(
+            faults.iter().any(|f| f.path.starts_with(path)) && !format!("{faults:?}").contains("a-literal-secret"),
+            "{name}: {faults:?}"
+        );
+    }
+}

@@ -210,6 +210,9 @@ impl ControlTask {
 
     /// Hands on what the book has to tell.
     pub(super) fn tell_events(&mut self) {
+        while let Some((direction, result)) = self.book.poll_result() {
+            self.metrics.call_result(direction, result);
+        }
         while let Some(mut event) = self.book.poll_event() {
             event.receipt = self.receipt.clone();
             self.hub.publish(event);

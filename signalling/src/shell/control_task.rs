@@ -343,7 +343,7 @@ impl ControlTask {
 
     fn graph_reply(&mut self, reply: GraphReply) {
         self.in_flight -= 1;
-        self.metrics.graph(reply.action, &reply.outcome);
+        self.metrics.graph(reply.action, &reply.outcome, reply.took);
         self.watch.tell(DaemonEvent::GraphReply {
             call: reply.call,
             action: reply.action,
@@ -391,7 +391,7 @@ impl ControlTask {
     fn engine_event(&mut self, call: CallId, event: CallEvent) {
         match &event {
             CallEvent::MediaReady => self.metrics.call_media_ready(),
-            CallEvent::Ended(ended) => self.metrics.call_ended(&ended.stats),
+            CallEvent::Ended(ended) => self.metrics.call_ended(ended),
             _ => {}
         }
         let Some(media) = self.media.by_call.get(&call) else {

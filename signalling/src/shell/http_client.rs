@@ -98,6 +98,12 @@ impl GraphClient {
         Permission::read(&body).ok_or_else(|| Verdict::of_lost("call_permissions"))
     }
 
+    /// What time it is at Graph, in seconds since 1970, by the header of any answer.
+    pub(crate) async fn date(&self) -> Option<i64> {
+        let response = self.http.get(&self.base).send().await.ok()?;
+        http_date(response.headers().get(reqwest::header::DATE)?.to_str().ok()?)
+    }
+
     /// The `calling` object of a number's settings.
     pub(crate) async fn settings(&self, number: &str) -> Result<Value, Verdict> {
         let request = self.http.get(format!("{}/{number}/settings", self.base));
@@ -197,7 +203,33 @@ impl GraphClient {
     }
 }
 
+/// `Mon, 23 Nov 2026 08:17:49 GMT` (RFC 9110 section 5.6.7) as seconds since 1970.
+fn http_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let words: Vec<&str> = text.split([' ', ':']).collect();
+    let [_, day, month, year, hour, minute, second, "GMT"] = words.as_slice() else { return None };
+    let number = |word: &str| word.parse::<i64>().ok().filter(|n| (0..10_000).contains(n));
+    let month = MONTHS.iter().position(|m| m == month)? as i64;
+    // Days since 1970 by counting from March, when leap days are last.
+    let (year, month) = (number(year)? - i64::from(month < 2), (month + 10) % 12);
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (month * 306 + 5) / 10 + number(day)? - 1 - 719_468;
+    Some(days * 86_400 + number(hour)? * 3_600 + number(minute)? * 60 + number(second)?)
+}
+
 /// Longest reply read, in bytes.
 const REPLY_BYTES_MAX: usize = 256 * 1_024;
 /// Idle connections kept warm: the round trip is inside the ring time (2.1).
 const IDLE_CONNECTIONS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn dates_of_http_are_read() {
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
+        assert_eq!(http_date("yesterday"), None);
+    }
+}

@@ -2,12 +2,14 @@
 //!
 //! Decides: names and labels. Refuses: call ids and numbers as labels (cardinality, privacy).
 
+use super::figures::Figures;
 use super::observe::WebhookResult;
 use crate::graph::GraphOutcome;
 use std::fmt::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tipring_engine::call::CallStats;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use tipring_engine::call::Ended;
 use tipring_engine::error::DropCounts;
 
 /// What became of an event for a webhook of the customer.
@@ -82,6 +84,7 @@ pub struct Metrics {
     recordings_finished: AtomicU64,
     recordings_failed: AtomicU64,
     drops: Mutex<DropCounts>,
+    figures: Mutex<Figures>,
 }
 
 /// The counters at one moment.
@@ -122,7 +125,9 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn graph(&self, action: &str, outcome: &GraphOutcome) {
+    pub(crate) fn graph(&self, action: &'static str, outcome: &GraphOutcome, took: Duration) {
+        let code = if let GraphOutcome::Refused(error) = outcome { Some(error.code) } else { None };
+        self.lock().graph(action, took, code);
         let column = match outcome {
             GraphOutcome::Success { .. } => 0,
             GraphOutcome::Refused(_) => 1,
@@ -150,7 +155,26 @@ impl Metrics {
         self.calls_media_ready.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn call_ended(&self, stats: &CallStats) {
+    /// A call was told to its end.
+    pub(crate) fn call_result(&self, direction: &'static str, result: &'static str) {
+        self.lock().call(direction, result);
+    }
+
+    /// Distributions and labelled counters, as text.
+    pub(crate) fn figures_text(&self) -> String {
+        let mut out = String::with_capacity(8_192);
+        self.lock().write(&mut out);
+        out
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Figures> {
+        // A panic while the lock was held is a bug elsewhere; counters have no half-made state.
+        self.figures.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(crate) fn call_ended(&self, ended: &Ended) {
+        let stats = &ended.stats;
+        self.lock().media(ended);
         self.calls_ended.fetch_add(1, Relaxed);
         self.rtp_in.fetch_add(stats.rtp_in, Relaxed);
         self.rtp_out.fetch_add(stats.rtp_out, Relaxed);

@@ -7,6 +7,7 @@ mod audio_peers;
 mod bridges;
 mod cdr;
 mod control_task;
+mod figures;
 mod http_client;
 pub(crate) mod http_server;
 mod metrics;
@@ -28,7 +29,7 @@ use crate::config::{Config, Fault};
 pub fn preflight(config: &Config) -> Vec<Fault> {
     let fault =
         |what: String| Fault { path: String::new(), line: None, what, fix: "correct the file, or the path in the configuration".into() };
-    let tls = config.http.tls.as_ref().and_then(|paths| tls::server_config(paths).err());
+    let tls = config.http.tls.as_ref().and_then(|paths| tls::Certificate::load(paths).err());
     let wavs = bridges::load_wavs(config).err();
     let audio = audio_peers::tls_configs(&config.audio_targets).err();
     tls.into_iter().chain(wavs).chain(audio).map(fault).collect()
@@ -43,6 +44,7 @@ pub(crate) use bridges::Bridges;
 pub(crate) use control_task::HostCommand;
 pub(crate) use http_client::GraphClient;
 pub(crate) use observe::Watch;
+pub(crate) use observe::unix_s as unix_now;
 pub(crate) use signup::{keep_token, run as sign_up};
 pub(crate) use store::Receipt;
-pub(crate) use tls::random;
+pub(crate) use tls::{certificate_end, random};

@@ -65,7 +65,14 @@ impl Service for Routes {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(),
             "/metrics" => {
-                let body = self.metrics.snapshot().to_text((self.calls)(), self.draining.load(Ordering::Relaxed));
+                let calls = (self.calls)();
+                let mut body = self.metrics.snapshot().to_text(calls, self.draining.load(Ordering::Relaxed));
+                body.push_str(&format!(
+                    "# TYPE tipring_load_ratio gauge\ntipring_load_ratio {}\n# TYPE tipring_info gauge\ntipring_info{{version=\"{}\"}} 1\n",
+                    calls as f64 / self.calls_max.max(1) as f64,
+                    env!("CARGO_PKG_VERSION"),
+                ));
+                body.push_str(&self.metrics.figures_text());
                 typed(StatusCode::OK, "text/plain; version=0.0.4", body)
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),

@@ -47,6 +47,7 @@ pub struct DaemonHandle {
     stop: watch::Sender<Stop>,
     host: mpsc::Sender<HostCommand>,
     control: Option<JoinHandle<()>>,
+    certificate: Option<Arc<tls::Certificate>>,
 }
 
 /// Why the daemon did not start, or did not take a command: what, where, what to do.
@@ -72,7 +73,8 @@ impl Daemon {
     fn try_start(config: Config, observer: Observer) -> Result<DaemonHandle, String> {
         let watch_ = Watch::new(observer);
         let metrics = Arc::new(Metrics::default());
-        let tls = config.http.tls.as_ref().map(tls::server_config).transpose()?.map(TlsAcceptor::from);
+        let certificate = config.http.tls.as_ref().map(tls::Certificate::load).transpose()?;
+        let tls = certificate.as_ref().map(tls::Certificate::server_config).transpose()?.map(TlsAcceptor::from);
         let (host, host_rx) = mpsc::channel(HOST_COMMANDS_MAX);
         let bridges = Arc::new(Bridges::start(&config, &watch_, &metrics, recorded(host.clone()))?);
         let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
@@ -261,7 +263,7 @@ impl Daemon {
                 let _ = thread.join();
             }
         })?;
-        Ok(DaemonHandle { webhook_addr, direct_addr, api_addr, metrics, engine_calls, stop, host, control: Some(control) })
+        Ok(DaemonHandle { webhook_addr, direct_addr, api_addr, metrics, engine_calls, stop, host, control: Some(control), certificate })
     }
 }
 
@@ -315,6 +317,11 @@ impl DaemonHandle {
     /// Ends every call now, even while draining. Returns at once.
     pub fn stop_now(&self) {
         self.stop.send_if_modified(|s| std::mem::replace(s, Stop::Now) < Stop::Now);
+    }
+
+    /// Reads the certificate anew; handshakes that begin from now on show it. If its files are not good, the one before goes on, and the error says why.
+    pub fn reload_certificate(&self) -> Result<(), DaemonError> {
+        self.certificate.as_ref().map_or(Ok(()), |certificate| certificate.reload()).map_err(DaemonError)
     }
 
     /// Whether the stop is complete.

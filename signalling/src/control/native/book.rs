@@ -100,6 +100,8 @@ pub(crate) struct Book {
     /// Calls whose signalling is over and whose media has not said so yet: told without figures at that time.
     waiting: BTreeMap<(Time, CallKey), ()>,
     out: VecDeque<ApiEvent>,
+    /// Direction and disposition of calls that were told to their end, for counters.
+    results: VecDeque<(&'static str, &'static str)>,
     records: VecDeque<(CallKey, Option<Wacid>, Value)>,
 }
 
@@ -115,6 +117,7 @@ impl Book {
             waiting: BTreeMap::new(),
             out: VecDeque::new(),
             records: VecDeque::new(),
+            results: VecDeque::new(),
         }
     }
 
@@ -291,6 +294,11 @@ impl Book {
         self.push(None, "account.errors", json!({ "number_id": number_id, "data": { "errors": errors } }), at);
     }
 
+    /// Direction and disposition of the next call that was told to its end.
+    pub(crate) fn poll_result(&mut self) -> Option<(&'static str, &'static str)> {
+        self.results.pop_front()
+    }
+
     /// Whether every call has been told to its end.
     pub(crate) fn is_quiet(&self) -> bool {
         self.by_key.is_empty()
@@ -448,6 +456,11 @@ impl Book {
         let missed = (is_missed && !record.number_id.is_empty()).then(|| {
             json!({ "user": user_json(&record.user), "disposition": data["disposition"], "callback": format!("/v1/calls/{id}/callback") })
         });
+        let result = DISPOSITIONS.into_iter().find(|d| data["disposition"] == *d).unwrap_or("failed");
+        self.results.push_back((if record.outbound { "outbound" } else { "inbound" }, result));
+        if self.results.len() > RECORDS_MAX {
+            self.results.pop_front();
+        }
         record.state = "ended";
         record.ending = Some(data.clone());
         //= meta#R-07  number, opaque data, direction, duration
@@ -520,6 +533,8 @@ fn user_json(user: &Party) -> Value {
     json!({ "phone": text(&user.phone), "user_id": text(&user.user_id), "parent_user_id": text(&user.parent_user_id), "name": text(&user.name) })
 }
 
+/// Every disposition.
+const DISPOSITIONS: [&str; 7] = ["completed", "not_answered", "rejected", "declined", "cancelled", "taken_elsewhere", "failed"];
 /// Dispositions of a user's call that should be called back: the user wanted to talk and nobody did.
 const MISSED: [&str; 3] = ["not_answered", "failed", "cancelled"];
 

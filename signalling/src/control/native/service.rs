@@ -519,11 +519,13 @@ fn whom(to: Option<&str>, recipient: Option<&str>) -> Result<(Option<Personal>, 
 fn idempotency_key(client: usize, header: Option<&HeaderValue>) -> Result<Option<Key>, Problem> {
     let Some(header) = header else { return Ok(None) };
     match header.to_str() {
-        Ok(text) if !text.is_empty() && text.len() <= KEY_BYTES_MAX => Ok(Some((client, text.to_owned()))),
+        Ok(text) if !text.is_empty() && text.len() <= KEY_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic()) => {
+            Ok(Some((client, text.to_owned())))
+        }
         _ => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "BAD_IDEMPOTENCY_KEY",
-            "Idempotency-Key is empty, too long or not ASCII",
+            "Idempotency-Key is empty, too long, or not printable ASCII without spaces",
             "send 1 to 255 printable characters, for example a UUID",
         )),
     }

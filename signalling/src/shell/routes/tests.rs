@@ -50,7 +50,7 @@ async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize,
         watch: Watch::new(observer),
     };
     let (stop, stopped) = watch::channel(false);
-    let acceptor = tls.map(|paths| tokio_rustls::TlsAcceptor::from(tls::server_config(paths).unwrap()));
+    let acceptor = tls.map(|paths| tokio_rustls::TlsAcceptor::from(tls::Certificate::load(paths).unwrap().server_config().unwrap()));
     tokio::spawn(serve(listener, acceptor, Limits { connections_max, read_timeout }, Arc::new(routes), stopped));
     World { addr, queue, seen, metrics, draining, _stop: stop }
 }
@@ -308,8 +308,8 @@ fn a_key_of_another_certificate_is_refused_with_both_names() {
     let paths = TlsPaths { cert: scratch.0.join("cert.pem"), key: scratch.0.join("key.pem") };
     std::fs::write(&paths.cert, one.cert.pem()).unwrap();
     std::fs::write(&paths.key, two.signing_key.serialize_pem()).unwrap();
-    let error = tls::server_config(&paths).unwrap_err();
+    let error = tls::Certificate::load(&paths).unwrap_err();
     assert!(error.contains("cert.pem") && error.contains("key.pem") && error.contains("belong together"), "{error}");
     std::fs::write(&paths.cert, "no pem").unwrap();
-    assert!(tls::server_config(&paths).unwrap_err().contains("holds no certificate"));
+    assert!(tls::Certificate::load(&paths).unwrap_err().contains("holds no certificate"));
 }
