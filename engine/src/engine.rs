@@ -60,6 +60,8 @@ pub struct EngineConfig {
     pub calls_max_per_shard: usize,
     /// Handshakes in flight per shard.
     pub handshakes_max: usize,
+    /// A shard whose thread took more of a core than this in the last second takes no new call, in percent (1 to 100). Opus complexity falls long before.
+    pub load_max_percent: u8,
     /// SRTP profiles to offer, best first.
     pub profiles: Vec<crate::keying::Profile>,
     /// Opus encoder complexity, 0 to 10.
@@ -91,6 +93,7 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             calls_max_per_shard: 2_000,
             handshakes_max: 200,
+            load_max_percent: 95,
             profiles: vec![crate::keying::Profile::AeadAes128Gcm, crate::keying::Profile::Aes128CmSha1_80],
             complexity: 5,
             rtp_addresses: Vec::new(),
@@ -162,6 +165,9 @@ impl EngineConfig {
         }
         if self.calls_max_per_shard == 0 || self.handshakes_max == 0 {
             faults.push("calls_max_per_shard and handshakes_max must be at least 1".to_owned());
+        }
+        if !(1..=100).contains(&self.load_max_percent) {
+            faults.push(format!("load_max_percent is {}: name 1 to 100, the share of a core", self.load_max_percent));
         }
         if self.profiles.is_empty() {
             faults.push("no SRTP profile: Meta needs at least SRTP_AES128_CM_HMAC_SHA1_80".to_owned());
@@ -378,6 +384,10 @@ impl Engine {
         order.sort_by_key(|&i| self.shards[i].load.calls.load(Ordering::Relaxed));
         for i in order {
             let load = &self.shards[i].load;
+            if load.percent.load(Ordering::Relaxed) > usize::from(self.config.load_max_percent) {
+                why = AdmitError::Load;
+                continue;
+            }
             if load.calls.fetch_add(1, Ordering::Relaxed) >= self.config.calls_max_per_shard {
                 load.calls.fetch_sub(1, Ordering::Relaxed);
                 continue;
@@ -648,3 +658,32 @@ impl core::fmt::Display for SendDigitsError {
 }
 
 impl core::error::Error for SendDigitsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::PromptEcho;
+
+    #[test]
+    fn a_shard_as_busy_as_it_may_be_takes_no_call_and_the_other_one_does() {
+        let config = EngineConfig {
+            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            allow_loopback: true,
+            ports: 43_900..=43_949,
+            cores: vec![0, 0],
+            ..EngineConfig::default()
+        };
+        let engine = Engine::start(config).expect("an engine");
+        let open = || engine.open_call(SetupRole::Active, Box::<PromptEcho>::default()).map(|(call, _)| call.0 % 2);
+        // The shards are idle, so they find nothing new that would overwrite this.
+        let busy = |number: usize, percent| engine.shards[number].load.percent.store(percent, Ordering::Relaxed);
+        busy(0, 96);
+        busy(1, 95);
+        assert_eq!(open(), Ok(1));
+        busy(0, 100);
+        busy(1, 100);
+        assert_eq!(open(), Err(AdmitError::Load));
+        busy(0, 95);
+        assert_eq!(open(), Ok(0));
+    }
+}

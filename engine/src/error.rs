@@ -194,6 +194,8 @@ pub enum AdmitError {
     Calls,
     /// Too many handshakes are in flight.
     Handshakes,
+    /// Every shard that has room is as busy as it may be.
+    Load,
     /// No free port in the configured range, or the system refused to bind one.
     Ports,
     /// The engine is draining.
@@ -209,6 +211,7 @@ impl fmt::Display for AdmitError {
         f.write_str(match self {
             Self::Calls => "every call slot is taken",
             Self::Handshakes => "too many handshakes in flight",
+            Self::Load => "the media threads are as busy as they may be",
             Self::Ports => "no free media port",
             Self::Draining => "draining: no new calls",
             Self::Mailbox => "the shard's mailbox is full",

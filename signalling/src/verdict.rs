@@ -197,6 +197,11 @@ impl Verdict {
                 "too many calls are being set up at this moment",
                 "add a node, or raise handshakes_max if the CPU has room",
             ),
+            AdmitError::Load => Self::fixed(
+                "FULL_LOAD",
+                "the media threads are as busy as they may be",
+                "add a node or cores, or raise load_max_percent if late packets do no harm",
+            ),
             AdmitError::Ports => Self::fixed(
                 "FULL_PORTS",
                 "no media port is free, or the system refused to bind one",

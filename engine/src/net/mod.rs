@@ -12,4 +12,4 @@ pub(crate) use epoll::{Epoll, READY_PER_WAIT, Waker};
 pub use floor::BareEcho;
 pub(crate) use ports::Ports;
 pub(crate) use socket::MediaSocket;
-pub(crate) use sys::{pin_to_core, prefetch};
+pub(crate) use sys::{pin_to_core, prefetch, thread_cpu};

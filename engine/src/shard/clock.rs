@@ -29,6 +29,11 @@ impl Clock {
         Time::from_nanos(u64::try_from(Instant::now().duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// CPU time of the calling thread so far; zero where the system does not tell.
+    pub(crate) fn thread_cpu() -> Span {
+        crate::net::thread_cpu().unwrap_or(Span::ZERO)
+    }
+
     /// Sleeps for `span`, or a little longer.
     #[allow(clippy::disallowed_methods, reason = "a shard's turns are spaced; nothing else sleeps")]
     pub(crate) fn sleep(&self, span: Span) {

@@ -43,9 +43,52 @@ impl Pressure {
     }
 }
 
+/// The share of a core that the thread of a shard takes, once a second: what admission goes by. By the thread's own time, so that a machine that was busy with others does
+/// not count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    since: Time,
+    cpu: Span,
+    percent: u8,
+}
+
+impl Share {
+    pub(super) fn new(now: Time) -> Self {
+        Self { since: now, cpu: Span::ZERO, percent: 0 }
+    }
+
+    /// The share as last looked at.
+    pub(super) fn percent(&self) -> u8 {
+        self.percent
+    }
+
+    /// The share in the last whole period; `cpu` tells the thread's time so far and is asked once a period.
+    pub(super) fn look(&mut self, now: Time, cpu: impl FnOnce() -> Span) -> u8 {
+        let passed = now.since(self.since);
+        if passed >= PERIOD {
+            let cpu = cpu();
+            let used = cpu.as_nanos().saturating_sub(self.cpu.as_nanos());
+            self.percent = (u128::from(used) * 100 / u128::from(passed.as_nanos())).min(100) as u8;
+            (self.since, self.cpu) = (now, cpu);
+        }
+        self.percent
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_share_is_that_of_the_last_second() {
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+        let mut share = Share::new(at(0));
+        assert_eq!(share.look(at(900), || panic!("the second is not over")), 0);
+        assert_eq!(share.look(at(1_000), || Span::from_millis(960)), 96);
+        assert_eq!(share.look(at(1_500), || panic!("the second is not over")), 96);
+        assert_eq!(share.look(at(3_000), || Span::from_millis(1_160)), 10, "two seconds, a fifth of one at work");
+        assert_eq!(share.look(at(4_000), || Span::from_millis(9_000)), 100, "never more than a core");
+    }
 
     /// Ten turns of 100 ms in each second, `busy_ms` of each at work.
     fn seconds(pressure: &mut Pressure, from_ms: u64, seconds: u64, busy_ms: u64) -> u8 {

@@ -6,7 +6,7 @@
 use super::clock::Clock;
 use super::far::FarSockets;
 use super::mailbox::{Command, Mail, NewCall, Report};
-use super::pressure::Pressure;
+use super::pressure::{Pressure, Share};
 use super::slab::{Key, Slab};
 use super::wheel::Wheel;
 use crate::call::{Call, CallEvent, CallStats, Ended, MediaPort, Scratch};
@@ -46,6 +46,8 @@ pub(crate) struct Load {
     pub(crate) calls: AtomicUsize,
     /// Of those, calls still in ICE or DTLS.
     pub(crate) setting_up: AtomicUsize,
+    /// Percent of a core that its thread took in the last second.
+    pub(crate) percent: AtomicUsize,
     /// Set after a panic: the shard takes no more calls.
     pub(crate) faulted: AtomicBool,
 }
@@ -78,6 +80,7 @@ pub(crate) struct Shard {
     wheel: Wheel,
     scratch: Scratch,
     pressure: Pressure,
+    share: Share,
     receive: Box<[u8; RECEIVE_BYTES]>,
     send: Box<[u8; DATAGRAM_BYTES_MAX]>,
     due: Vec<(Key, Time)>,
@@ -110,6 +113,7 @@ impl Shard {
             by_id: HashMap::with_capacity(calls_max),
             scratch: Scratch::default(),
             pressure: Pressure::new(clock.now()),
+            share: Share::new(clock.now()),
             receive: Box::new([0; RECEIVE_BYTES]),
             send: Box::new([0; DATAGRAM_BYTES_MAX]),
             due: Vec::with_capacity(calls_max),
@@ -195,7 +199,13 @@ impl Shard {
         if !self.farewells.is_empty() {
             self.tell_farewells();
         }
-        self.scratch.set_complexity_max(self.pressure.worked(now, self.clock.now()));
+        let done = self.clock.now();
+        self.scratch.set_complexity_max(self.pressure.worked(now, done));
+        let told = self.share.percent();
+        let percent = self.share.look(done, Clock::thread_cpu);
+        if percent != told {
+            self.load.percent.store(usize::from(percent), Ordering::Relaxed);
+        }
     }
 
     fn take_commands(&mut self, now: Time) {

@@ -213,6 +213,7 @@ fn the_complete_example_of_the_documentation_is_read() {
         "cores",
         "calls_max",
         "handshakes_max",
+        "load_max_percent",
         "allow_loopback",
         "profiles",
         "complexity",
