@@ -16,6 +16,12 @@ use tipring_engine::wire::rtp::RtpHeader;
 
 /// Batches of which the median counts.
 const BATCHES: usize = 9;
+/// The scheduler's account of a thread that does not sleep moves by up to 4 ms at a time: a batch takes at least twenty of them.
+const PACKETS_PER_BATCH: usize = 200_000;
+/// As above, for frames of libopus over all states.
+const FRAMES_PER_BATCH: usize = 1_600;
+/// As above, for handshakes.
+const HANDSHAKES_PER_BATCH: usize = 500;
 
 /// CPU time of this thread so far, in nanoseconds.
 fn cpu_ns() -> f64 {
@@ -47,7 +53,7 @@ pub fn srtp_ns(profile: Profile, calls: usize) -> f64 {
             (Sender::new(profile, key, salt), Receiver::new(profile, key, salt))
         })
         .collect();
-    let rounds = (20_000 / calls).max(2);
+    let rounds = (PACKETS_PER_BATCH / calls).max(2);
     let mut seq = 0;
     per_item(rounds * calls, || {
         for _ in 0..rounds {
@@ -94,8 +100,9 @@ pub fn opus_ns(rate: SampleRate, complexity: u8, calls: usize, speech: &[Vec<u8>
     let samples = rate.frame_samples();
     let mut pcm = [0; DECODE_SAMPLES_MAX];
     let mut frame = 0;
-    let decode = per_item(4 * calls, || {
-        for _ in 0..4 {
+    let rounds = FRAMES_PER_BATCH.div_ceil(calls);
+    let decode = per_item(rounds * calls, || {
+        for _ in 0..rounds {
             frame += 1;
             for (i, decoder) in decoders.iter_mut().enumerate() {
                 decoder.decode(&speech[(frame + 7 * i) % speech.len()], &mut pcm);
@@ -112,8 +119,8 @@ pub fn opus_ns(rate: SampleRate, complexity: u8, calls: usize, speech: &[Vec<u8>
         })
         .collect();
     let mut out = [0; 1_275];
-    let encode = per_item(4 * calls, || {
-        for _ in 0..4 {
+    let encode = per_item(rounds * calls, || {
+        for _ in 0..rounds {
             frame += 1;
             for (i, encoder) in encoders.iter_mut().enumerate() {
                 encoder.encode(&voice[(frame + 7 * i) % voice.len()], &mut out);
@@ -131,8 +138,8 @@ pub fn handshake_floor_us() -> Result<f64, openssl::error::ErrorStack> {
     let digest = [0x5a; 32];
     let signed = EcdsaSig::sign(&digest, &theirs)?;
     let mut outcome = Ok(());
-    let ns = per_item(50, || {
-        for _ in 0..50 {
+    let ns = per_item(HANDSHAKES_PER_BATCH, || {
+        for _ in 0..HANDSHAKES_PER_BATCH {
             let once = || -> Result<bool, openssl::error::ErrorStack> {
                 let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
                 let mut deriver = Deriver::new(&key)?;

@@ -51,9 +51,12 @@ fn main() -> ExitCode {
         eprintln!("{other}? usage: cargo perf [-- --quick] [--json] [--no-page]");
         return ExitCode::from(2);
     }
+    let calm = undisturbed();
     let (scale, name) = if has("--quick") { (&QUICK, "quick") } else { (&WHOLE, "whole") };
     match report(scale, name) {
-        Ok(report) => {
+        Ok(mut report) => {
+            report["scheduling"] =
+                json!(if calm { "SCHED_RR" } else { "as any other program: times through the loop are those of a shared machine" });
             if !has("--no-page")
                 && let Err(e) = page::write(&report)
             {
@@ -72,6 +75,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts this program anew with a real-time priority where it may have one, so that other programs of the machine do not take the core away while a window runs. Returns
+/// whether it has it.
+fn undisturbed() -> bool {
+    use std::os::unix::process::CommandExt;
+    const AGAIN: &str = "TIPRING_PERF_CALM";
+    if std::env::var_os(AGAIN).is_some() {
+        return true;
+    }
+    let may = std::process::Command::new("chrt").args(["-r", "50", "true"]).output().is_ok_and(|tried| tried.status.success());
+    if may && let Ok(me) = std::env::current_exe() {
+        // Comes back only if it fails.
+        let _ = std::process::Command::new("chrt").args(["-r", "50"]).arg(me).args(std::env::args_os().skip(1)).env(AGAIN, "1").exec();
+    }
+    false
 }
 
 fn report(scale: &Scale, name: &str) -> Result<Value, String> {
@@ -116,8 +135,12 @@ fn load(scale: &Scale, mode: Mode, calls: usize) -> Load {
 fn figure(values: impl Iterator<Item = f64>) -> Value {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    let round = |v: Option<&f64>| v.map(|v| (v * 1_000.0).round() / 1_000.0);
-    json!({ "median": round(values.get(values.len() / 2)), "min": round(values.first()), "max": round(values.last()) })
+    let round = |v: f64| (v * 1_000.0).round() / 1_000.0;
+    let middle = |values: &[f64]| (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0;
+    match values[..] {
+        [] => json!({ "median": null, "min": null, "max": null }),
+        [first, ..] => json!({ "median": round(middle(&values)), "min": round(first), "max": round(values[values.len() - 1]) }),
+    }
 }
 
 fn summary(load: &Load, runs: &[Run]) -> Value {

@@ -23,13 +23,14 @@ pub fn write(report: &Value) -> std::io::Result<()> {
     std::fs::write(folder.join("lateness.svg"), lateness_plot(report))?;
     std::fs::write(folder.join("memory.svg"), memory_plot(report))?;
     let mut page = format!(
-        "# What a call costs\n\nWritten by `cargo perf` (a {} run of {} s); `cargo perf -- --quick --json` does it in under five minutes. Machine: {}. Opus complexity {}.\n\
+        "# What a call costs\n\nWritten by `cargo perf` (a {} run of {} s); `cargo perf -- --quick --json` does it in under five minutes. Machine: {}. Opus complexity {}. Scheduling: {}.\n\
          Every row is the median of its rounds with the range in brackets; the floor and the engine take turns. Only the shard's own thread is counted, by the scheduler's account.\n\
          What was measured how, and what it cannot say: [Benches](../BENCHES.md).\n\n",
         text(&report["run"]),
         report["seconds"],
         text(&report["machine"]),
-        report["complexity"]
+        report["complexity"],
+        text(&report["scheduling"])
     );
     page += &table(report);
     page += "\n![CPU of a core against calls](cpu.svg)\n\n![Time through the loop](lateness.svg)\n\n![Bytes of a call](memory.svg)\n";
@@ -107,7 +108,10 @@ pub fn table(report: &Value) -> String {
     line("Relay beside its floor of two legs", shown(&report["relay"]["floor_share"], 2));
     line("One leg: cost per call at full load over that at half", shown(&report["one_leg"]["full_over_half"], 2));
     line("Relay: cost per call at full load over that at half", shown(&report["relay"]["full_over_half"], 2));
-    line("Two shards carry as much as so many", shown(&report["two_shards"]["gain"], 2));
+    line(
+        "Two shards beside one, by CPU per call (above 2: the generator kept one of their cores, and packets gathered meanwhile)",
+        shown(&report["two_shards"]["gain"], 2),
+    );
     line("Set-up (ICE, DTLS, all of the shard's work), ms of CPU", shown(&report["one_leg"]["full"]["cpu_ms_per_setup"], 3));
     line("Its public-key operations alone, ms; their share of it", format!("{floor_ms:.3}; {:.0} %", 100.0 * ratio));
     line(
