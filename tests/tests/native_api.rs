@@ -244,6 +244,8 @@ async fn a_user_is_asked_for_permission_and_called_once_however_often_the_reques
     assert_eq!(status, StatusCode::ACCEPTED, "{asked}");
     let reply = world.event("permission.reply").await;
     assert_eq!((reply["data"]["accepted"].as_bool(), reply["data"]["user"]["phone"].as_str()), (Some(true), Some(to.as_str())));
+    let again = world.post("permissions", json!({ "number_id": number_id, "to": to })).await;
+    assert_eq!((again.0, again.1["code"].as_str()), (StatusCode::CONFLICT, Some("META_138009")), "once a day, and no failure of a gateway");
     let (_, permission) = world.get(&format!("permissions?number_id={number_id}&to={to}")).await;
     assert_eq!((permission["status"].as_str(), permission["may_call"].as_bool()), (Some("temporary"), Some(true)));
 

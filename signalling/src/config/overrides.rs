@@ -74,7 +74,7 @@ fn set<'i>(table: &mut DeTable<'i>, path: &[String], value: Spanned<DeValue<'i>>
 }
 
 fn entry<'t, 'i>(entries: &'t mut DeArray<'i>, at: usize) -> Option<&'t mut DeTable<'i>> {
-    match entries.iter_mut().nth(at)?.get_mut() {
+    match entries.get_mut(at)?.get_mut() {
         DeValue::Table(table) => Some(table),
         _ => None,
     }

@@ -94,7 +94,7 @@ impl Signup {
         let apps = body.get("data").and_then(Value::as_array).into_iter().flatten();
         apps.filter_map(|app| app.pointer("/whatsapp_business_api_data/id").or_else(|| app.get("id"))).any(|id| match id {
             Value::String(id) => *id == self.app_id,
-            other => other.to_string() == self.app_id,
+            other => other.as_u64().map(|id| id.to_string()).as_ref() == Some(&self.app_id),
         })
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::sync::atomic::Ordering;
 use tipring_engine::call::MediaPort;
 use tipring_engine::engine::CommandError;
-use tipring_engine::error::SetupError;
+use tipring_engine::error::{AdmitError, SetupError};
 
 impl ControlTask {
     /// Does what was asked and answers.
@@ -160,6 +160,7 @@ impl ControlTask {
         let attached = self.bridges.attach_rtp(&self.engine, call, &bridge, &CallRef::Meta(key));
         let rtp = attached.map_err(|e| match e {
             CommandError::Setup(SetupError::Misuse(why)) => ApiError::Rtp(why),
+            CommandError::Admit(AdmitError::NoSuchCall) => ApiError::Ended,
             other => ApiError::Engine(other.to_string()),
         })?;
         if rtp.is_none() {
@@ -200,7 +201,10 @@ impl ControlTask {
 
     fn attach(&self, key: CallKey, port: Box<dyn MediaPort>) -> Result<(), ApiError> {
         let call = self.media.call(key).ok_or_else(no_media)?;
-        self.engine.attach(call, port).map_err(|e| ApiError::Engine(e.to_string()))
+        self.engine.attach(call, port).map_err(|e| match e {
+            CommandError::Admit(AdmitError::NoSuchCall) => ApiError::Ended,
+            other => ApiError::Engine(other.to_string()),
+        })
     }
 
     /// Now, on both clocks.

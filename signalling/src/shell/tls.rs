@@ -87,8 +87,11 @@ fn not_after(certificate: &[u8]) -> Option<i64> {
     }
 }
 
-/// Tag and body of the first element, and what follows it.
-fn element(der: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+/// Tag and body of an element, and what follows it.
+type Element<'d> = ((u8, &'d [u8]), &'d [u8]);
+
+/// The first element.
+fn element(der: &[u8]) -> Option<Element<'_>> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (len, rest) = match first {

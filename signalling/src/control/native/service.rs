@@ -12,6 +12,7 @@ use super::stream::{self, Filter};
 use crate::config::{ApiConfig, AudioTarget, BridgeConfig, BridgeKind, Scope};
 use crate::control::figures::stats_json;
 use crate::control::problem::Problem;
+use crate::graph::code::Cause;
 use crate::session::{Dial, Personal};
 use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
 use crate::shell::{GraphClient, HostCommand, Watch};
@@ -477,7 +478,13 @@ fn busy() -> Problem {
 
 fn graph_problem(verdict: crate::verdict::Verdict) -> Problem {
     let detail = verdict.evidence.iter().find(|(k, _)| *k == "details").map_or_else(String::new, |(_, text)| format!(" ({text})"));
-    Problem { status: StatusCode::BAD_GATEWAY, code: verdict.code, detail: format!("{}{detail}", verdict.sentence), hint: verdict.advice }
+    // What the state of the user or the account forbids is no failure of a gateway; a token, an outage and a silence are.
+    let status = match verdict.info().map(|info| info.cause) {
+        Some(Cause::Permission | Cause::User | Cause::Limit | Cause::Account) => StatusCode::CONFLICT,
+        Some(Cause::Request) => StatusCode::UNPROCESSABLE_ENTITY,
+        Some(Cause::Token | Cause::Meta | Cause::Media) | None => StatusCode::BAD_GATEWAY,
+    };
+    Problem { status, code: verdict.code, detail: format!("{}{detail}", verdict.sentence), hint: verdict.advice }
 }
 
 fn list_op(query: &str) -> Result<ApiOp, Problem> {
