@@ -662,3 +662,37 @@ fn digits_replace_forwarded_frames_too() {
     assert!(audio.windows(2).all(|w| w[1].wrapping_sub(w[0]).is_multiple_of(960) && w[1] != w[0]), "{audio:?}");
     assert_eq!((rig.count(&CallEvent::DigitsSent), rig.call.stats().digits_out), (1, 1));
 }
+
+//= meta#R-19 type=test
+#[test]
+fn a_call_is_moved_between_speakers_without_a_hole() {
+    use crate::bridge::{PcmConfig, pcm_port};
+
+    let rate = SampleRate::Hz16000;
+    let speaker = || pcm_port(PcmConfig::new(rate), core::task::Waker::noop().clone());
+    let speech: Vec<i16> = (0..320).map(|i| (8_000.0 * (f64::from(i) * core::f64::consts::TAU / 40.0).sin()) as i16).collect();
+    let (port, mut link) = speaker();
+    let mut rig = Rig::open(MediaParams::default(), Box::new(port));
+    for _ in 0..12 {
+        for _ in 0..25 {
+            link.push(&speech);
+            rig.frames(1);
+        }
+        // The next one speaks already when the call is moved, as people do.
+        let (next, mut next_link) = speaker();
+        next_link.push(&speech);
+        rig.call.attach(Box::new(next), rig.now);
+        link = next_link;
+    }
+    rig.check_stream();
+    let mut decoder = Decoder::new(rate).expect("a decoder");
+    let mut heard = Vec::new();
+    for got in &rig.rtp {
+        let mut pcm = [0; 320];
+        assert_eq!(decoder.decode(&got.payload, &mut pcm), Some(320));
+        heard.extend(pcm);
+    }
+    let spoken = &heard[640..heard.len() - 320];
+    let hole = spoken.split(|s| s.unsigned_abs() > 1_000).map(<[i16]>::len).max().expect("samples");
+    assert!(hole <= 640, "a hole of {} ms", hole / 16);
+}
