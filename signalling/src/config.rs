@@ -6,6 +6,7 @@
 mod api;
 mod audio;
 mod bridge;
+mod ng;
 mod outbound;
 mod overrides;
 mod reader;
@@ -18,6 +19,7 @@ mod tests;
 pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
 pub(crate) use audio::{AudioBody, target_of};
 pub use audio::{AudioBridge, AudioTarget};
+pub use ng::NgConfig;
 pub use outbound::OutboundConfig;
 pub use overrides::from_environment as overrides_from_environment;
 pub use reader::Fault;
@@ -61,6 +63,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Where recordings go; absent: no bridge may record.
     pub record: Option<RecordConfig>,
+    /// The listener for SIP proxies; absent: off.
+    pub ng: Option<NgConfig>,
     /// Where audio connections may go.
     pub audio_targets: Vec<AudioTarget>,
     /// What is logged and how.
@@ -226,6 +230,7 @@ impl Default for Config {
             cdr: None,
             store: None,
             record: None,
+            ng: None,
             audio_targets: Vec::new(),
             log: LogConfig { json: false, filter: "info".into() },
             drain_max: Duration::from_secs(30),
@@ -340,6 +345,10 @@ impl Config {
             }
             table.finish(r);
         }
+        let ng = ng::read_ng(r, root);
+        if ng.is_some() && !engine.stun_servers.is_empty() && engine.public_addresses.is_empty() {
+            r.fault("ng", None, "and engine.stun_servers do not fit together: its answers cannot wait", "name public_addresses instead");
+        }
         let direct_section = root.value("direct").is_some();
         let direct = read_direct(r, root, records, &audio_targets);
         let api = api::read_api(r, root);
@@ -376,7 +385,7 @@ impl Config {
         if number_count == 0 && webhook_section {
             r.fault("number", None, "is missing, but [webhook] is configured", "add a [[number]] with phone_number_id and access_token");
         }
-        if number_count == 0 && !webhook_section && !direct_section {
+        if number_count == 0 && !webhook_section && !direct_section && ng.is_none() {
             r.fault(
                 "",
                 None,
@@ -396,6 +405,7 @@ impl Config {
             cdr,
             store,
             record,
+            ng,
             audio_targets,
             log: log_config,
             drain_max,

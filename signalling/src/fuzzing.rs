@@ -173,6 +173,42 @@ pub fn fuzz_direct(data: &[u8]) {
     crate::control::fuzz_request(data);
 }
 
+/// Reads any bytes as a datagram of a SIP proxy: what is read is written and reads back; descriptions that are taken can be answered, and our answer reads back.
+#[cfg(feature = "daemon")]
+pub fn fuzz_ng(data: &[u8]) {
+    use crate::ng::plain_sdp;
+    use crate::ng::{Encoding, Request, bencode, read_body, read_datagram};
+
+    if let Ok((value, _)) = read_body(data) {
+        assert!(value.is_object());
+    }
+    let (cookie, value) = match read_datagram(data) {
+        Ok((cookie, value, _)) => (cookie, value),
+        Err((cookie, why)) => return assert!(!why.is_empty() && cookie.is_none_or(|cookie| !cookie.is_empty())),
+    };
+    assert!(!cookie.is_empty() && cookie.len() <= 128);
+    // JSON may be deeper than we read bencode.
+    if let Ok(once) = bencode::read(&Encoding::Bencode.write(&value)) {
+        assert_eq!(bencode::read(&bencode::write(&once)).as_ref(), Ok(&once));
+    }
+    match Request::read(&value) {
+        Err(why) => assert!(!why.is_empty()),
+        Ok(request) => {
+            let _ = (request.transport().map(str::len), request.codecs().len(), request.records(), request.number("limit"));
+            let Some(text) = request.text("sdp") else { return };
+            match plain_sdp::read(text) {
+                Err(why) => assert!(!why.is_empty()),
+                Ok(offer) => {
+                    let local = core::net::SocketAddr::from(([192, 0, 2, 1], 40_000));
+                    let answer = plain_sdp::read(&plain_sdp::write_answer(&offer, local, 1)).expect("our own answer reads");
+                    assert_eq!((answer.remote, answer.leg.codec), (local, offer.leg.codec));
+                    assert_eq!((answer.leg.payload_type, answer.leg.events), (offer.leg.payload_type, offer.leg.events));
+                }
+            }
+        }
+    }
+}
+
 /// Reads any bytes as a WAV announcement: what is read has samples, not more than may be, at each rate of a call.
 #[cfg(feature = "daemon")]
 pub fn fuzz_wav(data: &[u8]) {
@@ -218,6 +254,7 @@ pub const TARGETS: &[Target] = &[
     ("config", fuzz_config),
     ("direct", fuzz_direct),
     ("graph_reply", fuzz_graph_reply),
+    ("ng", fuzz_ng),
     ("ogg_opus", fuzz_ogg_opus),
     ("sdp", fuzz_sdp),
     ("session", fuzz_session),

@@ -11,6 +11,8 @@ pub mod control;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod graph;
+#[cfg(feature = "daemon")]
+pub mod ng;
 pub mod sdp;
 pub mod session;
 #[cfg(feature = "daemon")]

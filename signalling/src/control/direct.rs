@@ -31,7 +31,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut bytes = [0; 16];
         random(&mut bytes);
         Self(bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into())

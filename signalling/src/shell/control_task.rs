@@ -7,6 +7,7 @@ use super::bridges::{Bridges, bridge_name};
 use super::cdr::Record;
 use super::http_client::GraphClient;
 use super::metrics::Metrics;
+use super::ng::Ng;
 use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
 use super::routes::Delivery;
 use super::store::{Found, OpenCall, Receipt, Store};
@@ -105,6 +106,7 @@ pub(super) struct ControlTask {
     /// A stop has begun. Unlike a drain that the API asked for, it cannot be taken back.
     pub(super) stopping: bool,
     pub(super) direct: Option<Arc<Direct>>,
+    pub(super) ng: Option<Arc<Ng>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watch: Watch,
     pub(super) draining: Arc<AtomicBool>,
@@ -237,6 +239,9 @@ impl ControlTask {
         }
         if let Some(direct) = &self.direct {
             direct.close_all();
+        }
+        if let Some(ng) = &self.ng {
+            ng.close_all();
         }
         tokio::time::Instant::now() + STOP_NOW_MAX
     }
@@ -395,7 +400,8 @@ impl ControlTask {
             _ => {}
         }
         let Some(media) = self.media.by_call.get(&call) else {
-            if !self.direct.as_ref().is_some_and(|d| d.handle_event(call, &event)) {
+            let is_ng = || self.ng.as_ref().is_some_and(|ng| ng.handle_event(call, &event));
+            if !self.direct.as_ref().is_some_and(|d| d.handle_event(call, &event)) && !is_ng() {
                 tracing::debug!(?call, "event of a call that nobody owns");
             }
             return;

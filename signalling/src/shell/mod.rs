@@ -11,6 +11,7 @@ mod figures;
 mod http_client;
 pub(crate) mod http_server;
 mod metrics;
+mod ng;
 mod observe;
 mod recorder;
 mod routes;

@@ -140,6 +140,8 @@ struct Recording {
     /// Caller, then we.
     directions: [Direction; 2],
     wav: Option<hound::WavWriter<BufWriter<File>>>,
+    /// Samples per channel since the header of the WAV last said how many there are.
+    unsaid: usize,
 }
 
 /// One direction on the common time axis, in samples of the WAV.
@@ -157,7 +159,7 @@ struct Direction {
 
 impl Recording {
     fn new(config: RecordConfig, name: String) -> Self {
-        Self { config, name, files: Vec::new(), directions: Default::default(), wav: None }
+        Self { config, name, files: Vec::new(), directions: Default::default(), wav: None, unsaid: 0 }
     }
 
     fn drain(&mut self, reader: &mut TapReader) -> Result<(), String> {
@@ -218,6 +220,12 @@ impl Recording {
         let both = left.pending.len().min(right.pending.len());
         for (l, r) in left.pending.drain(..both).zip(right.pending.drain(..both)) {
             wav.write_sample(l).and_then(|()| wav.write_sample(r)).map_err(|e| format!("the WAV file cannot be written: {e}"))?;
+        }
+        self.unsaid += both;
+        // A process that is killed leaves a file that plays to its last second, as the Ogg files do.
+        if self.unsaid >= WAV_RATE.hz() as usize {
+            self.unsaid = 0;
+            wav.flush().map_err(|e| format!("the WAV file cannot be written: {e}"))?;
         }
         Ok(())
     }

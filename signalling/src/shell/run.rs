@@ -8,6 +8,7 @@ use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Number, 
 use super::http_client::GraphClient;
 use super::http_server::{Limits, serve};
 use super::metrics::{Metrics, MetricsSnapshot};
+use super::ng::{Ng, NgSockets};
 use super::observe::{CallRef, Observer, Watch, unix_s};
 use super::recorder::Done;
 use super::routes::{BODIES_BYTES_MAX, Routes};
@@ -42,6 +43,7 @@ pub struct DaemonHandle {
     webhook_addr: SocketAddr,
     direct_addr: Option<SocketAddr>,
     api_addr: Option<SocketAddr>,
+    ng_addr: Option<SocketAddr>,
     metrics: Arc<Metrics>,
     engine_calls: std::sync::Weak<Engine>,
     stop: watch::Sender<Stop>,
@@ -124,6 +126,20 @@ impl Daemon {
                 watch_.clone(),
             ))
         });
+        let ng_sockets = config.ng.as_ref().map(NgSockets::bind).transpose()?;
+        let ng_addr = ng_sockets.as_ref().map(|sockets| sockets.address);
+        let ng = config.ng.clone().map(|ng| {
+            Arc::new(Ng::new(
+                ng,
+                config.record.is_some(),
+                limits.read_timeout,
+                Arc::clone(&engine),
+                Arc::clone(&bridges),
+                Arc::clone(&bodies),
+                Arc::clone(&metrics),
+                watch_.clone(),
+            ))
+        });
         let routes = Arc::new(Routes {
             webhook: config.webhook.clone(),
             queue: webhook_tx,
@@ -197,6 +213,7 @@ impl Daemon {
             dialled: None,
             stopping: false,
             direct: direct.clone(),
+            ng: ng.clone(),
             metrics: Arc::clone(&metrics),
             watch: watch_,
             draining,
@@ -237,6 +254,9 @@ impl Daemon {
                 if let (Some(direct), Some(socket)) = (direct, direct_socket.and_then(into_tokio)) {
                     servers.push(tokio::spawn(serve(socket, None, limits.clone(), direct, closed.clone())));
                 }
+                if let (Some(ng), Some(sockets)) = (ng, ng_sockets) {
+                    servers.push(tokio::spawn(sockets.serve(ng, limits.clone(), closed.clone())));
+                }
                 if let Some(socket) = into_tokio(http) {
                     servers.push(tokio::spawn(serve(socket, tls, limits, routes, closed)));
                 }
@@ -263,7 +283,18 @@ impl Daemon {
                 let _ = thread.join();
             }
         })?;
-        Ok(DaemonHandle { webhook_addr, direct_addr, api_addr, metrics, engine_calls, stop, host, control: Some(control), certificate })
+        Ok(DaemonHandle {
+            webhook_addr,
+            direct_addr,
+            api_addr,
+            ng_addr,
+            metrics,
+            engine_calls,
+            stop,
+            host,
+            control: Some(control),
+            certificate,
+        })
     }
 }
 
@@ -281,6 +312,11 @@ impl DaemonHandle {
     /// Where the native API is served, if it is on.
     pub fn api_addr(&self) -> Option<SocketAddr> {
         self.api_addr
+    }
+
+    /// Where SIP proxies are served by UDP, if they are.
+    pub fn ng_addr(&self) -> Option<SocketAddr> {
+        self.ng_addr
     }
 
     /// The counters now.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
-use tipring_signalling::config::{Config, DirectConfig, Secret};
+use tipring_signalling::config::{AudioTarget, Config, DirectConfig, Secret};
 use tipring_signalling::shell::{Daemon, DaemonHandle};
 
 use crate::Failure;
@@ -82,6 +82,12 @@ impl Gateway {
     /// Starts the daemon inside this process, on loopback only.
     pub fn start() -> Result<Self, Failure> {
         let (daemon, base) = Self::daemon(|_| {})?;
+        Ok(Self { daemon: Some(daemon), base, http: Http::new()? })
+    }
+
+    /// As [`Self::start`]; audio may go to these servers.
+    pub fn start_with(targets: Vec<AudioTarget>) -> Result<Self, Failure> {
+        let (daemon, base) = Self::daemon(|config| config.audio_targets = targets)?;
         Ok(Self { daemon: Some(daemon), base, http: Http::new()? })
     }
 

@@ -6,15 +6,18 @@
 //! Exit code: 0 when the judge found no difference, 1 when it found one, 2 when it could not be run.
 
 mod aiortc;
+mod capi;
 mod chromium;
 mod gateway;
 mod install;
+mod kamailio;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;
 mod recording;
 mod rtp;
 mod schemathesis;
 mod str0m;
+mod twilio;
 
 use std::process::{Command, ExitCode};
 
@@ -80,6 +83,24 @@ const JUDGES: &[Judge] = &[
         question: "does FFmpeg play a recording whose daemon was killed in mid-call, to its last second?",
         packages: &["ffmpeg"],
         run: Some(recording::run),
+    },
+    Judge {
+        name: "twilio",
+        question: "does a bot of Pipecat, made for Twilio Media Streams, talk to us unchanged?",
+        packages: &[],
+        run: Some(twilio::run),
+    },
+    Judge {
+        name: "kamailio",
+        question: "does a Kamailio with its stock rtpengine module complete calls through our ng listener, and take the second node when the first is gone?",
+        packages: &["kamailio", "sip-tester"],
+        run: Some(kamailio::run),
+    },
+    Judge {
+        name: "capi",
+        question: "do the C programs, a hundred calls among them, run clean under AddressSanitizer and valgrind?",
+        packages: &["gcc", "libc6-dev", "valgrind"],
+        run: Some(capi::run),
     },
 ];
 
