@@ -175,8 +175,9 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn begin(&mut self, repetitions_of_flight: u32, now: Time) {
-        (self.pause, self.next, self.repetitions) = (self.first, Some(now + self.first), 0);
+    /// Starts with a flight that was never repeated, or goes on with one after `pause`.
+    fn begin(&mut self, pause: Span, repetitions_of_flight: u32, now: Time) {
+        (self.pause, self.next, self.repetitions) = (pause, Some(now + pause), 0);
         self.repetitions_of_flight = repetitions_of_flight;
     }
 }
@@ -186,6 +187,8 @@ struct Half {
     session: Session,
     role: DtlsRole,
     gate: Gate,
+    /// Where its doubling stopped: taking turns must not make the two of them quicker.
+    pause: Span,
     repetitions_of_flight: u32,
 }
 
@@ -224,7 +227,11 @@ impl Dtls {
     /// An error says why it went nowhere; the connection is as it was.
     pub fn handle_datagram(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
         self.stats.datagrams_in += 1;
-        if self.parked.as_ref().is_some_and(|half| half.gate.is_continued_by(datagram)) && !self.gate.is_continued_by(datagram) {
+        let may_change = self.stats.role_changes < ROLE_CHANGES_MAX;
+        if may_change
+            && self.parked.as_ref().is_some_and(|half| half.gate.is_continued_by(datagram))
+            && !self.gate.is_continued_by(datagram)
+        {
             // Only whoever took up what the other half had said can have written this.
             self.swap(now);
         }
@@ -305,7 +312,8 @@ impl Dtls {
         let State::Handshake(schedule) = &self.state else { return false };
         // Each detour that led nowhere makes the next one wait longer: the descriptions are the likelier truth.
         let detours = u32::from(self.stats.role_changes / 2);
-        if self.role != DtlsRole::Client || schedule.repetitions < FALLBACK_AFTER_REPETITIONS * (1 + detours) {
+        let is_early = schedule.repetitions < FALLBACK_AFTER_REPETITIONS * (1 + detours);
+        if self.role != DtlsRole::Client || is_early || self.stats.role_changes >= ROLE_CHANGES_MAX {
             return false;
         }
         let Some(hello) = self.gate.take_peer_hello() else { return false };
@@ -323,7 +331,8 @@ impl Dtls {
         };
         let (gate, record) = Gate::answering(&hello);
         self.halves_made += 1;
-        self.parked = Some(Box::new(Half { session, role: DtlsRole::Server, gate, repetitions_of_flight: 0 }));
+        let pause = schedule.first;
+        self.parked = Some(Box::new(Half { session, role: DtlsRole::Server, gate, pause, repetitions_of_flight: 0 }));
         self.swap(now);
         if let Some(session) = &mut self.session {
             session.feed(&record);
@@ -342,14 +351,15 @@ impl Dtls {
     fn swap(&mut self, now: Time) {
         let State::Handshake(schedule) = &mut self.state else { return };
         let (Some(session), Some(half)) = (self.session.take(), self.parked.take()) else { return };
-        let Half { session: other, role, gate, repetitions_of_flight } = *half;
+        let Half { session: other, role, gate, pause, repetitions_of_flight } = *half;
         let gate = core::mem::replace(&mut self.gate, gate);
         // Evidence outlives a change of roles.
         self.gate.take_notes_of(&gate);
-        self.parked = Some(Box::new(Half { session, role: self.role, gate, repetitions_of_flight: schedule.repetitions_of_flight }));
+        let Schedule { pause: stopped_at, repetitions_of_flight: repeated, .. } = *schedule;
+        self.parked = Some(Box::new(Half { session, role: self.role, gate, pause: stopped_at, repetitions_of_flight: repeated }));
         self.session = Some(other);
         self.role = role;
-        schedule.begin(repetitions_of_flight, now);
+        schedule.begin(pause, repetitions_of_flight, now);
         self.stats.role_changes = self.stats.role_changes.saturating_add(1);
     }
 
@@ -449,7 +459,7 @@ impl Dtls {
             (State::Handshake(schedule), Step::Pending) => {
                 // Only a new flight of ours resets the timer; a partial flight of the peer does not (D8).
                 if is_flight_new {
-                    schedule.begin(0, now);
+                    schedule.begin(schedule.first, 0, now);
                 }
             }
             (State::Handshake(_), Step::Complete) => self.complete(),
@@ -520,6 +530,8 @@ const SHRINK_AFTER_REPETITIONS: u32 = 3;
 const FALLBACK_AFTER_REPETITIONS: u32 = 2;
 /// Four repetitions of our ServerHello unanswered: whoever sent that hello does not go on.
 const RETURN_AFTER_REPETITIONS: u32 = 4;
+/// Changes of roles in one handshake; a peer that is met needs two for each second of darkness at most. It ends as it is after that.
+const ROLE_CHANGES_MAX: u8 = 24;
 /// A peer that starts unasked repeats one hello; a second one is for a first that was forged.
 const SERVER_HALVES_MAX: u8 = 2;
 const RETRANSMIT_FIRST_MIN: Span = Span::from_millis(10);
