@@ -3,6 +3,7 @@
 //! Decides: what is kept before the gate opens (the last [`FeedConfig::pre_roll`]), and when the delay that this costs is paid back (in pauses). Given: mono samples at a
 //! rate Opus knows. Refuses: to wait, to lock, to resample, and to speed anybody's voice up.
 
+use super::catch_up::{CatchUp, SKIPS_PER_TICK_MAX};
 use crate::call::{FrameBuffer, Incoming, MediaPort, Outgoing};
 use crate::codec::SampleRate;
 use crate::dtmf::Digit;
@@ -44,8 +45,7 @@ pub struct Feed {
     shared: Arc<Shared>,
     rate: SampleRate,
     listener: Option<Box<dyn MediaPort>>,
-    /// Quiet frames in a row that were sent.
-    quiet: u32,
+    catch_up: CatchUp,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl Feed {
         let held_max = samples(config.pre_roll);
         let (writer, ring) = rtrb::RingBuffer::new(held_max + samples(SLACK));
         let shared = Arc::new(Shared::default());
-        let feed = Self { ring, shared: Arc::clone(&shared), rate, listener, quiet: 0 };
+        let feed = Self { ring, shared: Arc::clone(&shared), rate, listener, catch_up: CatchUp::default() };
         (feed, FeedWriter { ring: writer, shared, held: VecDeque::with_capacity(held_max), held_max, lost: 0 })
     }
 
@@ -159,14 +159,13 @@ impl MediaPort for Feed {
         }
         // ADR 14: the delay is paid back where nobody hears it, and only as much of each pause as leaves it a pause.
         for _ in 0..SKIPS_PER_TICK_MAX {
-            let is_late = self.ring.slots() >= (BACKLOG_FRAMES + 1) * samples.len();
-            if !is_quiet(samples) || self.quiet < PAUSE_FRAMES_MIN || !is_late || !self.take(samples) {
+            if !self.catch_up.may_leave_out(samples, self.ring.slots()) || !self.take(samples) {
                 break;
             }
             // Single writer.
             self.shared.skipped.fetch_add(1, Ordering::Relaxed);
         }
-        self.quiet = if is_quiet(samples) { self.quiet + 1 } else { 0 };
+        self.catch_up.sends(samples);
         Outgoing::Pcm(self.rate)
     }
 
@@ -177,22 +176,10 @@ impl MediaPort for Feed {
     }
 }
 
-fn is_quiet(samples: &[i16]) -> bool {
-    samples.iter().all(|sample| sample.unsigned_abs() <= QUIET_MAX)
-}
-
 /// Longest pre-roll.
 const PRE_ROLL_MS_MAX: u64 = 10_000;
 /// Room behind the pre-roll for a source that comes in bursts.
 const SLACK: Span = Span::from_millis(400);
-/// Frames that may always wait: they absorb the jitter between the host's thread and ours.
-const BACKLOG_FRAMES: usize = 2;
-/// Frames of each pause that stay: 100 ms still sound like one.
-const PAUSE_FRAMES_MIN: u32 = 5;
-/// Frames left out per tick.
-const SKIPS_PER_TICK_MAX: u32 = 4;
-/// Peak of a quiet frame: 1 %, -40 dBFS, below the breath of a speaker and above the noise of a line.
-const QUIET_MAX: u16 = 328;
 
 #[cfg(test)]
 mod tests {

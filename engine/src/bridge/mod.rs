@@ -1,5 +1,6 @@
 //! Ready-made ends of a call's audio: echo, a played recording, a recorder's tap, a feed from a host's own thread, samples both ways.
 
+mod catch_up;
 mod echo;
 mod feed;
 mod order;

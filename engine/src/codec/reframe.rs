@@ -132,8 +132,13 @@ impl OpusReframer {
         self.dropped
     }
 
+    /// Whether frames wait for their neighbours to make up 20 ms.
+    pub fn is_started(&self) -> bool {
+        self.frames > 0
+    }
+
     /// Ends a started packet: what is missing becomes empty frames ("lost" to the decoder, RFC 6716 section 3.2.1).
-    fn flush(&mut self) {
+    pub fn flush(&mut self) {
         if self.frames == 0 {
             return;
         }

@@ -5,7 +5,8 @@
 use super::reader::{Reader, Section};
 use crate::control::codec_named;
 use std::net::SocketAddr;
-use tipring_engine::bridge::rtp::{AddressRange, LegEvents, RtcpPort, RtpLegParams};
+use tipring_engine::bridge::rtp::{AddressRange, LegEvents, PRE_ROLL, PRE_ROLL_MAX, RtcpPort, RtpLegParams};
+use tipring_engine::time::Span;
 
 /// `engine.rtp_targets`.
 pub(super) fn read_targets(r: &mut Reader<'_>, s: &mut Section<'_, '_>) -> Vec<AddressRange> {
@@ -56,7 +57,8 @@ pub(super) fn read_leg(r: &mut Reader<'_>, parent: &mut Section<'_, '_>) -> Opti
     let event_type = s.integer(r, "dtmf_payload_type", 0..=127, 101) as u8;
     let clock_hz = s.integer(r, "dtmf_clock_hz", 8_000..=48_000, 8_000) as u32;
     let events = has_events.then_some(LegEvents { payload_type: event_type, clock_hz });
-    let params = RtpLegParams { remote, learn: s.bool(r, "learn", false), rtcp, codec, payload_type, events };
+    let pre_roll = Span::from_millis(s.integer(r, "preroll_ms", 0..=PRE_ROLL_MAX.as_millis(), PRE_ROLL.as_millis()));
+    let params = RtpLegParams { remote, learn: s.bool(r, "learn", false), rtcp, codec, payload_type, events, pre_roll };
     if let Err(e) = params.check() {
         r.fault(s.path_of("payload_type"), Some(&span), e.to_string(), "see docs/DIRECT_MODE.md");
     }

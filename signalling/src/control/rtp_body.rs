@@ -5,9 +5,10 @@
 
 use serde::Deserialize;
 use std::net::SocketAddr;
-use tipring_engine::bridge::rtp::{LegCodec, LegEvents, RtcpPort, RtpLegParams};
+use tipring_engine::bridge::rtp::{LegCodec, LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
 use tipring_engine::call::Direction;
 use tipring_engine::codec::SampleRate;
+use tipring_engine::time::Span;
 
 /// `bridge.rtp` of `POST /v1/sessions`.
 #[derive(Deserialize, Clone, Debug)]
@@ -28,6 +29,8 @@ pub(super) struct RtpBody {
     dtmf_payload_type: Option<u8>,
     /// Clock of its durations: 8000 (the default) or that of the audio.
     dtmf_clock_hz: Option<u32>,
+    /// How much of what the far side says is kept until the user can hear it, in milliseconds: at most 10000; 2000 if absent.
+    preroll_ms: Option<u64>,
 }
 
 impl RtpBody {
@@ -43,8 +46,9 @@ impl RtpBody {
         if events.is_none() && self.dtmf_clock_hz.is_some() {
             return Err("dtmf_clock_hz is set, but dtmf_payload_type is not".into());
         }
+        let pre_roll = self.preroll_ms.map_or(PRE_ROLL, Span::from_millis);
         let payload_type = self.payload_type.unwrap_or(codec.default_payload_type());
-        let params = RtpLegParams { remote: self.remote, learn: self.learn, rtcp, codec, payload_type, events };
+        let params = RtpLegParams { remote: self.remote, learn: self.learn, rtcp, codec, payload_type, events, pre_roll };
         params.check().map_err(|e| e.to_string())?;
         Ok(params)
     }

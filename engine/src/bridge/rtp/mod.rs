@@ -5,6 +5,7 @@
 
 mod outbound;
 mod params;
+mod reframing;
 mod targets;
 mod transcode;
 
@@ -13,25 +14,26 @@ use super::queue::{MARK_BYTES, PacketQueue};
 use crate::call::{Arrived, Direction, FarCommand, FarSide, FarSocket, FarStats, Forward, FrameBuffer, Incoming, MediaPort, Outgoing};
 use crate::codec::{SampleRate, toc};
 use crate::error::{DropReason, SetupError};
-use crate::limits::{FRAME_TICKS, RTP_CLOCK_HZ, RTP_HEADER_BYTES, SEND_BYTES_MAX};
+use crate::limits::{FRAME_MS, FRAME_TICKS, RTP_CLOCK_HZ, RTP_HEADER_BYTES, SEND_BYTES_MAX};
 use crate::rng::{Entropy, SeededRng};
 use crate::rtp::{Reporter, RtpSource};
-use crate::time::{Span, Time};
+use crate::time::Time;
 use crate::wire::demux::{PacketKind, classify};
 use crate::wire::dtmf::TelephoneEvent;
 use crate::wire::rtp::{RtpHeader, RtpView};
 use core::net::SocketAddr;
 use outbound::Outbound;
-pub use params::{LegCodec, LegEvents, RtcpPort, RtpLegParams};
+pub use params::{LegCodec, LegEvents, PRE_ROLL, PRE_ROLL_MAX, RtcpPort, RtpLegParams};
+use reframing::Reframing;
 use std::sync::Arc;
 pub use targets::{AddressRange, BadRange};
 use transcode::Transcoder;
 
 //= meta#R-31:live  held, bounded
-/// Packets of the far side kept while the gate is closed: two seconds, so that nothing of a greeting is lost while `accept` is under way. Older ones give way.
-const PREROLL_PACKETS_MAX: usize = 100;
-/// Bytes of them: 160 a packet, three times what Opus takes for speech.
-const PREROLL_BYTES_MAX: usize = PREROLL_PACKETS_MAX * 170;
+/// Bytes of a packet that is kept while the gate is closed, with its mark: three times what Opus takes for speech.
+const PREROLL_PACKET_BYTES: usize = 170;
+/// Packets that may wait whatever the pre-roll is: those of a turn that comes late.
+const WAITING_PACKETS_MIN: usize = 10;
 /// Bytes of datagrams that wait for the far side within one turn: the early packets of a call at most.
 const TRANSMIT_BYTES_MAX: usize = 50 * 200;
 /// Bytes both queues keep when they are empty: one packet of speech and its mark.
@@ -48,8 +50,14 @@ pub struct RtpLeg {
     direction: Direction,
     order: Order,
     inbound: PacketQueue,
+    /// Packets of the far side kept while the gate is closed; older ones give way.
+    waiting_max: usize,
+    /// Of a far side that sends Opus in other packets than of 20 ms.
+    reframing: Option<Box<Reframing>>,
     outbound: Outbound,
-    /// Codec and jitter buffer of a leg that is not Opus.
+    /// Timestamp of the peer's last Opus packet that went on by the tick.
+    spoken: Option<u32>,
+    /// Codec and jitter buffer of a leg that is not Opus, or whose far side sends it in frames of 40 or 60 ms.
     transcoder: Option<Box<Transcoder>>,
     /// The present, as of the last tick or datagram.
     now: Time,
@@ -84,15 +92,19 @@ impl RtpLeg {
         let clock_hz = params.codec.clock_hz();
         let mut reporter = Reporter::with_clock(&cname, clock_hz, now);
         reporter.start(now);
+        let waiting_max = ((params.pre_roll.as_millis() / FRAME_MS) as usize).max(WAITING_PACKETS_MIN);
         let mut leg = Self {
             targets: Arc::clone(targets),
             remote: params.remote,
             learning: params.learn,
             direction: Direction::SendRecv,
             order: Order::default(),
-            inbound: PacketQueue::new(PREROLL_BYTES_MAX),
+            inbound: PacketQueue::new(waiting_max * PREROLL_PACKET_BYTES),
+            waiting_max,
+            reframing: None,
             outbound: Outbound::new(clock_hz, entropy, now),
-            transcoder: Transcoder::new(params.codec).map(Box::new),
+            spoken: None,
+            transcoder: Transcoder::new(params.codec, params.pre_roll).map(Box::new),
             now,
             transmit: PacketQueue::new(TRANSMIT_BYTES_MAX),
             reporter,
@@ -151,19 +163,47 @@ impl RtpLeg {
         }
         match (is_event, &mut self.transcoder) {
             (true, _) => self.take_event(&view, now),
-            (false, Some(transcoder)) => transcoder.insert(&view, now),
-            (false, None) => self.take_audio(&view),
+            (false, Some(transcoder)) => {
+                // Digits stand in the same sequence, and before the gate opens nothing else puts what overtook in order.
+                let next = self.order.take(view.ssrc(), view.seq(), Some(view.timestamp()));
+                transcoder.insert(&view, next, now)
+            }
+            (false, None) => self.take_audio(&view, now),
         }
     }
 
-    fn take_audio(&mut self, view: &RtpView<'_>) -> Result<(), DropReason> {
+    fn take_audio(&mut self, view: &RtpView<'_>, now: Time) -> Result<(), DropReason> {
         //= meta#R-18  only 20 ms may leave
-        if toc::duration_ticks(view.payload())? != FRAME_TICKS {
-            return Err(DropReason::FrameLength);
+        let ticks = toc::duration_ticks(view.payload())?;
+        #[cfg(feature = "opus")]
+        if ticks > FRAME_TICKS && toc::frame_ticks(view.payload()[0]) > FRAME_TICKS {
+            return self.take_long(view, now);
         }
+        #[cfg(not(feature = "opus"))]
+        let _ = now;
         let next = self.ordered(view, Some(view.timestamp()))?;
+        if ticks != FRAME_TICKS || self.reframing.as_ref().is_some_and(|reframing| reframing.is_started()) {
+            let mut reframing = self.reframing.take().unwrap_or_default();
+            let packet = (view.payload(), view.timestamp(), ticks);
+            let outcome = reframing.take(packet, next, |payload, timestamp, fresh| {
+                self.keep(Mark { kind: if fresh { Kind::Fresh } else { Kind::Audio }, timestamp }, payload)
+            });
+            self.reframing = Some(reframing);
+            return outcome;
+        }
         let mark = Mark { kind: if next.fresh { Kind::Fresh } else { Kind::Audio }, timestamp: view.timestamp() };
         self.keep(mark, view.payload())
+    }
+
+    /// A single frame of 40 or 60 ms: from here on the far side is decoded, and heard by the tick.
+    #[cfg(feature = "opus")]
+    #[cold]
+    fn take_long(&mut self, view: &RtpView<'_>, now: Time) -> Result<(), DropReason> {
+        let mut transcoder = Transcoder::of_opus(self.params.pre_roll).ok_or(DropReason::FrameLength)?;
+        let next = self.order.take(view.ssrc(), view.seq(), Some(view.timestamp()));
+        let outcome = transcoder.insert(view, next, now);
+        self.transcoder = Some(Box::new(transcoder));
+        outcome
     }
 
     fn take_event(&mut self, view: &RtpView<'_>, now: Time) -> Result<(), DropReason> {
@@ -188,7 +228,7 @@ impl RtpLeg {
 
     fn keep(&mut self, mark: Mark, payload: &[u8]) -> Result<(), DropReason> {
         let mut outcome = Ok(());
-        while self.inbound.len() >= PREROLL_PACKETS_MAX || !self.inbound.push(mark.to_bytes(), payload) {
+        while self.inbound.len() >= self.waiting_max || !self.inbound.push(mark.to_bytes(), payload) {
             // The oldest gives way: what is said now matters more than what was said two seconds ago.
             if self.inbound.pop(&mut []).is_none() {
                 return Err(DropReason::NoRoom);
@@ -254,6 +294,19 @@ impl RtpLeg {
         self.send(header, &payload[..len])
     }
 
+    /// An Opus packet of the peer, in play-out order. What is missing between two is told by the timestamp.
+    fn speak_opus(&mut self, payload: &[u8], timestamp: u32) -> Result<(), DropReason> {
+        if !self.direction.sends() {
+            return Err(DropReason::Held);
+        }
+        let step = self.spoken.map_or(FRAME_TICKS, |before| timestamp.wrapping_sub(before));
+        self.spoken = Some(timestamp);
+        let ticks = if (1..=RTP_CLOCK_HZ).contains(&step) { step } else { FRAME_TICKS };
+        let (seq, timestamp) = self.outbound.next(ticks, self.now);
+        let marker = ticks > FRAME_TICKS;
+        self.send(RtpHeader { payload_type: self.params.payload_type, marker, seq, timestamp, ssrc: self.outbound.ssrc }, payload)
+    }
+
     fn count(&mut self, outcome: Result<(), DropReason>) {
         if let Err(reason) = outcome {
             self.stats.drops.count(reason);
@@ -282,15 +335,20 @@ impl RtpLeg {
 
 impl MediaPort for RtpLeg {
     fn wants_pcm(&self) -> Option<SampleRate> {
-        self.transcoder.as_ref().map(|t| t.rate())
+        self.transcoder.as_ref().filter(|_| self.params.codec != LegCodec::Opus).map(|t| t.rate())
     }
 
-    /// Only samples come this way; Opus is passed on as it arrives.
+    fn wants_opus(&self) -> bool {
+        self.transcoder.is_some() && self.params.codec == LegCodec::Opus
+    }
+
+    /// What goes by the tick: samples to be encoded, or Opus while the far side's own Opus is decoded. Otherwise Opus is passed on as it arrives.
     fn incoming(&mut self, frame: Incoming<'_>) {
-        if let Incoming::Pcm { samples, .. } = frame {
-            let outcome = self.speak(samples);
-            self.count(outcome);
-        }
+        let outcome = match frame {
+            Incoming::Pcm { samples, .. } => self.speak(samples),
+            Incoming::Opus { payload, timestamp } => self.speak_opus(payload, timestamp),
+        };
+        self.count(outcome);
     }
 
     fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing {
@@ -457,8 +515,6 @@ impl Mark {
 
 /// Clock of event durations towards Meta.
 const EVENT_CLOCK_HZ: u32 = crate::limits::DTMF_CLOCK_HZ;
-
-const _: () = assert!(PREROLL_PACKETS_MAX as u64 * crate::limits::FRAME_MS == Span::from_secs(2).as_millis());
 
 #[cfg(test)]
 mod tests;

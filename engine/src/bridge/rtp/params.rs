@@ -4,12 +4,13 @@
 
 use crate::codec::SampleRate;
 use crate::error::SetupError;
+use crate::time::Span;
 use core::net::SocketAddr;
 
 /// What is spoken on a plain RTP leg.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LegCodec {
-    /// Opus, passed through untouched (RFC 7587).
+    /// Opus, passed through (RFC 7587): packets of 20 ms as they are, others cut or joined to 20 ms without decoding; single frames of 40 and 60 ms are decoded.
     Opus,
     /// G.711 mu-law at 8 kHz.
     Pcmu,
@@ -37,6 +38,11 @@ impl LegCodec {
             Self::Pcma => 8,
             Self::L16(_) => 96,
         }
+    }
+
+    /// Ticks of the 48 kHz line in one of this codec's clock.
+    pub(super) const fn scale(self) -> u32 {
+        crate::limits::RTP_CLOCK_HZ / self.clock_hz()
     }
 
     /// Bytes of a sample on the wire; 1 for Opus, where it means nothing.
@@ -91,6 +97,8 @@ pub struct RtpLegParams {
     pub payload_type: u8,
     /// Digits, when the far side takes them.
     pub events: Option<LegEvents>,
+    /// How much of what the far side says is kept until the gate opens; older gives way. At most 10 s.
+    pub pre_roll: Span,
 }
 
 impl RtpLegParams {
@@ -103,6 +111,7 @@ impl RtpLegParams {
             codec: LegCodec::Opus,
             payload_type: 111,
             events: Some(LegEvents { payload_type: 126, clock_hz: 8_000 }),
+            pre_roll: PRE_ROLL,
         }
     }
 
@@ -139,9 +148,17 @@ impl RtpLegParams {
         if self.events.is_some_and(|e| e.clock_hz != 8_000 && e.clock_hz != self.codec.clock_hz()) {
             return Err(SetupError::Misuse("an RTP leg's event clock must be 8000 or the clock of its audio"));
         }
+        if self.pre_roll > PRE_ROLL_MAX {
+            return Err(SetupError::Misuse("an RTP leg's pre-roll must be at most 10 s: it is a delay until the speaker pauses"));
+        }
         Ok(())
     }
 }
+
+/// Pre-roll when nobody names one: longer than `accept` takes on a bad day.
+pub const PRE_ROLL: Span = Span::from_secs(2);
+/// Longest pre-roll.
+pub const PRE_ROLL_MAX: Span = Span::from_secs(10);
 
 /// Whether an address can be sent to.
 pub(super) fn check_remote(remote: SocketAddr, rtcp: RtcpPort) -> Result<(), SetupError> {

@@ -1,6 +1,7 @@
 //! The plain RTP leg without sockets: order, addresses, digits, hold, pre-roll, and every codec that is transcoded.
 
 use super::*;
+use crate::time::Span;
 
 const FAR: &str = "10.7.0.9:4000";
 
@@ -153,7 +154,7 @@ fn what_waits_for_the_gate_is_bounded_and_the_newest_stays() {
         leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(111, seq, u32::from(seq) * 960, &opus(seq as u8)), at(u64::from(seq) * 20));
     }
     let kept = forwarded(&mut leg);
-    assert_eq!((kept.len(), kept[0].1[3], kept[99].1[3]), (PREROLL_PACKETS_MAX, 50, 149));
+    assert_eq!((kept.len(), kept[0].1[3], kept[99].1[3]), (100, 50, 149));
     assert_eq!(leg.stats().drops.of(DropReason::NoRoom), 50);
 }
 
@@ -166,7 +167,7 @@ fn heard_of(codec: LegCodec, packet_ms: usize, lost: Option<usize>) -> (Vec<i16>
     let mut leg = leg(RtpLegParams::transcoded(address(FAR), codec));
     let rate = codec.pcm_rate().expect("transcoded");
     let samples = rate.hz() as usize / 1_000 * packet_ms;
-    let encoder = transcode::Transcoder::new(codec).expect("transcoded");
+    let encoder = transcode::Transcoder::new(codec, PRE_ROLL).expect("transcoded");
     let mut heard = Vec::new();
     let mut frame = FrameBuffer::default();
     for ms in 0..2_000_usize {
@@ -249,4 +250,138 @@ fn the_far_side_hears_every_tick_and_digits_in_its_own_clock() {
         [(8, 0, 0, 160, true), (8, 1, 160, 160, false), (8, 2, 320, 160, false), (101, 3, 320, 4, false), (8, 4, 480, 160, false)]
     );
     assert_eq!(said[3].3, [1, 9, 0, 160], "160 units of 8 kHz are 20 ms on both sides");
+}
+
+/// Loud samples that can be told from each other, no two frames alike.
+fn words(samples: usize) -> Vec<i16> {
+    (0..samples).map(|i| 1_000 + (i % 20_000) as i16).collect()
+}
+
+/// A leg of L16 at 16 kHz; packet `k` of what is said reaches it.
+fn say(leg: &mut RtpLeg, said: &[i16], k: usize, now: Time) {
+    let mut payload = [0; 640];
+    let len = crate::codec::l16::encode(&said[k * 320..(k + 1) * 320], &mut payload);
+    leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(96, k as u16, (k * 320) as u32, &payload[..len]), now);
+}
+
+//= meta#R-31:live type=test
+#[test]
+fn what_a_transcoded_far_side_says_before_the_gate_is_heard_whole_after_it() {
+    let mut leg = leg(RtpLegParams::transcoded(address(FAR), LegCodec::L16(SampleRate::Hz16000)));
+    let mut said = words(16_000 * 3);
+    said.extend([0; 16_000 * 3]);
+    let (mut heard, mut frame) = (Vec::new(), FrameBuffer::default());
+    for k in 0..said.len() / 320 {
+        let now = 20 * k as u64;
+        // One packet of the pre-roll is lost, one comes twice.
+        if k != 20 {
+            say(&mut leg, &said, k, at(now));
+        }
+        if k == 30 {
+            say(&mut leg, &said, k, at(now + 1));
+        }
+        // The gate opens after 1.4 s.
+        if k >= 70 {
+            leg.tick(at(now + 10));
+            assert_eq!(leg.outgoing(&mut frame), Outgoing::Pcm(SampleRate::Hz16000), "packet {k}: from the first tick on without a hole");
+            heard.extend_from_slice(&frame.pcm[..320]);
+        }
+    }
+    assert_eq!(heard[..20 * 320], said[..20 * 320], "from the first word");
+    assert_eq!(heard[21 * 320 + 160..70 * 320], said[21 * 320 + 160..70 * 320], "the lost packet is concealed in its place");
+    // 1.4 s of delay and what the jitter buffer keeps are paid back in the silence at the end, but for what absorbs jitter.
+    let transcoder = leg.transcoder.as_ref().expect("transcoded");
+    assert!(transcoder.waiting() <= 3 * 320, "{} samples wait", transcoder.waiting());
+    assert_eq!(leg.stats().drops.of(DropReason::Duplicate), 1);
+}
+
+//= meta#R-31:live type=test
+#[test]
+fn the_pre_roll_of_a_transcoded_leg_is_bounded_and_keeps_the_newest() {
+    let params = RtpLegParams::transcoded(address(FAR), LegCodec::L16(SampleRate::Hz16000));
+    let mut leg = leg(RtpLegParams { pre_roll: Span::from_millis(200), ..params });
+    let said = words(16_000);
+    (0..50).for_each(|k| say(&mut leg, &said, k, at(20 * k as u64)));
+    assert_eq!(leg.stats().drops.of(DropReason::NoRoom), 40);
+    let mut frame = FrameBuffer::default();
+    leg.tick(at(1_000));
+    for k in 40..50 {
+        assert_eq!(leg.outgoing(&mut frame), Outgoing::Pcm(SampleRate::Hz16000));
+        assert_eq!(frame.pcm[..320], said[k * 320..(k + 1) * 320]);
+    }
+    assert_eq!(leg.outgoing(&mut frame), Outgoing::Silence);
+    let outside = RtpLegParams { pre_roll: Span::from_millis(10_001), ..RtpLegParams::opus(address(FAR)) };
+    assert!(outside.check().is_err());
+}
+
+//= meta#R-18 type=test
+#[test]
+fn opus_of_10_40_and_60_ms_becomes_packets_of_20_ms() {
+    // SILK wide band: frames of 20 ms, two and three to a packet, and frames of 10 ms.
+    let mut leg = leg(RtpLegParams::opus(address(FAR)));
+    let mut seq = 0;
+    let mut say = |leg: &mut RtpLeg, timestamp: u32, payload: &[u8]| {
+        seq += 1;
+        leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(111, seq, timestamp, payload), at(0));
+    };
+    say(&mut leg, 960, &[0x4b, 0x03, 1, 1, 2, 2, 3, 3]);
+    say(&mut leg, 3_840, &[0x49, 4, 4, 5, 5]);
+    let of = |timestamp: u32, payload: &[u8], fresh: bool| (timestamp, payload.to_vec(), fresh);
+    let expected = [
+        of(960, &[0x48, 1, 1], true),
+        of(1_920, &[0x48, 2, 2], false),
+        of(2_880, &[0x48, 3, 3], false),
+        of(3_840, &[0x48, 4, 4], false),
+        of(4_800, &[0x48, 5, 5], false),
+    ];
+    assert_eq!(forwarded(&mut leg), expected);
+    // 10 ms, joined over packets; one of them is lost, so the started packet ends with an empty frame.
+    say(&mut leg, 5_760, &[0x40, 1]);
+    assert!(forwarded(&mut leg).is_empty(), "half a packet waits for its other half");
+    say(&mut leg, 6_240, &[0x40, 2]);
+    say(&mut leg, 6_720, &[0x40, 3]);
+    say(&mut leg, 7_680, &[0x40, 4]);
+    say(&mut leg, 8_160, &[0x40, 5]);
+    let expected = [of(5_760, &[0x41, 1, 2], false), of(6_720, &[0x42, 1, 3], false), of(7_680, &[0x41, 4, 5], false)];
+    assert_eq!(forwarded(&mut leg), expected);
+    // 20 ms passes as it is, also now; what only a decoder can divide is counted.
+    say(&mut leg, 8_640, &opus(9));
+    assert_eq!(forwarded(&mut leg), [of(8_640, &opus(9), false)]);
+}
+
+/// libopus makes one frame of 40 or 60 ms where SILK speaks. Then the far side is decoded, from its first word before the gate, and the peer's Opus goes on to it by the tick.
+//= meta#R-18 type=test
+#[cfg(feature = "opus")]
+#[test]
+fn opus_in_single_frames_of_40_or_60_ms_is_decoded() {
+    let mut leg = leg(RtpLegParams::opus(address(FAR)));
+    assert!(leg.forwards() && !leg.wants_opus());
+    let mut frame = FrameBuffer::default();
+    for k in 0..20u32 {
+        // An empty frame of 60 ms: lost, as far as a decoder is concerned, and 60 ms long.
+        leg.handle_datagram(FarSocket::Rtp, address(FAR), &rtp(111, k as u16, k * 2_880, &[0x58]), at(60 * u64::from(k)));
+    }
+    assert_eq!((leg.forwards(), leg.wants_opus(), leg.wants_pcm()), (false, true, None));
+    leg.tick(at(1_200));
+    assert_eq!(leg.outgoing(&mut frame), Outgoing::Pcm(SampleRate::Hz16000));
+    let waiting = leg.transcoder.as_ref().expect("decoded").waiting();
+    assert_eq!((waiting, leg.stats().drops.total()), (59 * 320, 0), "1.2 s in frames of 20 ms");
+    let heard = (1..70).filter(|k| {
+        leg.tick(at(1_200 + 20 * k));
+        leg.outgoing(&mut frame) == Outgoing::Pcm(SampleRate::Hz16000)
+    });
+    assert!((10..25).contains(&heard.count()), "quiet, so the delay is paid back at once");
+    // The peer's own packets go on, in the leg's numbers, and what is missing is told by the timestamp.
+    let mut out = [0; 1_500];
+    let mut said = Vec::new();
+    for (k, timestamp) in [0u32, 960, 3_840].into_iter().enumerate() {
+        leg.incoming(Incoming::Opus { payload: &opus(k as u8), timestamp });
+        let (len, _) = leg.poll_transmit(&mut out, at(3_000)).expect("at the tick");
+        let view = RtpView::new_checked(&out[..len]).expect("RTP");
+        said.push((view.seq(), view.timestamp(), view.marker(), view.payload().to_vec()));
+    }
+    let steps: Vec<_> =
+        said.windows(2).map(|pair| (pair[1].0.wrapping_sub(pair[0].0), pair[1].1.wrapping_sub(pair[0].1), pair[1].2)).collect();
+    assert_eq!(steps, [(1, 960, false), (1, 2_880, true)]);
+    assert_eq!(said[2].3, opus(2));
 }
