@@ -22,6 +22,7 @@ const PARSERS: &[&str] = &[
     "signalling/src/config/api.rs",
     "signalling/src/config/reader.rs",
     "signalling/src/config/rtp.rs",
+    "signalling/src/config/watchdogs.rs",
     "signalling/src/graph/json.rs",
     "signalling/src/graph/permission.rs",
     "signalling/src/sdp/candidate.rs",

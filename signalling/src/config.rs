@@ -15,6 +15,7 @@ mod secret;
 mod store;
 #[cfg(test)]
 mod tests;
+mod watchdogs;
 
 pub use api::{ApiConfig, ApiKey, CdrConfig, HookConfig, PromptConfig, Scope};
 pub(crate) use audio::{AudioBody, target_of};
@@ -527,6 +528,9 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
         complexity: s.integer(r, "complexity", 0..=10, u64::from(default.complexity)) as u8,
         rtp_addresses: s.addresses(r, "rtp_addresses"),
         rtp_targets: rtp::read_targets(r, &mut s),
+        watchdogs: watchdogs::read(r, &mut s),
+        ice_patience: Span::from_millis(s.integer(r, "ice_patience_ms", 2_000..=120_000, default.ice_patience.as_millis())),
+        dtls_patience: Span::from_millis(s.integer(r, "dtls_patience_ms", 2_000..=60_000, default.dtls_patience.as_millis())),
         ..default
     };
     let drain_max = Duration::from_secs(s.integer(r, "drain_s", 0..=86_400, 30));

@@ -35,9 +35,21 @@ pub fn fuzz_dtls_gate(data: &[u8]) {
             }
         }
         assert!(gate.held_bytes() <= 64_000);
+        let _ = gate.is_continued_by(datagram);
         if Gate::admit_protected(datagram, &mut out).is_ok() {
             assert!(out.len() <= datagram.len());
         }
+    }
+    // A hello that was kept is answered by a gate of its own, which takes what goes on with it and knows it again.
+    if let Some(hello) = gate.take_peer_hello() {
+        let (mut answering, record) = Gate::answering(&hello);
+        answering.take_notes_of(&gate);
+        assert!(answering.answers(&hello) && !gate.answers(&hello));
+        assert!(Gate::new(DtlsRole::Server).admit(&record, &mut out).is_ok() && out == record);
+        assert!(!answering.is_continued_by(&record), "a hello begins");
+        assert_eq!(answering.noted_alert(), gate.noted_alert());
+        answering.finish();
+        assert_eq!(answering.held_bytes(), 0);
     }
 }
 
@@ -49,8 +61,8 @@ pub fn fuzz_dtls_client(data: &[u8]) {
     let mut ends = [start(DtlsRole::Client), start(DtlsRole::Server)];
     let (victim, turn_of_attack) = (usize::from(choice & 1), u32::from(choice >> 1 & 7));
     let (mut keys, mut is_failed, mut now, mut out) = ([None, None], [false; 2], Time::ZERO, [0; 1_500]);
-    // Two round trips, and then every timer of ten seconds: 12 repetitions each, and the end.
-    for turn in 0..64 {
+    // Two round trips, and then every timer of ten seconds: 12 repetitions of each flight, changes of roles, and the end.
+    for turn in 0..256 {
         if turn == turn_of_attack {
             for datagram in datagrams(data) {
                 let _ = ends[victim].handle_datagram(datagram, now);

@@ -74,6 +74,24 @@ fn direct_mode_alone_is_enough() {
     assert!(config.webhook.is_none());
 }
 
+//= meta#R-39 type=test
+#[test]
+fn watchdogs_and_patience_are_the_operators_to_set() {
+    use tipring_engine::call::{Watchdog, WatchdogAction, Watchdogs};
+    use tipring_engine::time::Span;
+    let of = |extra: &str| Config::from_toml(&format!("{MINIMAL}{extra}"), &Table).unwrap().engine;
+    assert_eq!(of("").watchdogs, Watchdogs::default());
+    let set = of(
+        "\n[engine]\nice_patience_ms = 20000\ndtls_patience_ms = 6000\n[engine.watchdogs]\negress_s = 12\negress = \"tell\"\ningress = \"end\"\n",
+    );
+    assert_eq!((set.ice_patience, set.dtls_patience), (Span::from_secs(20), Span::from_secs(6)));
+    let expected = Watchdogs {
+        egress: Watchdog { after: Span::from_secs(12), action: WatchdogAction::Tell },
+        ingress: Watchdog { after: Span::from_secs(30), action: WatchdogAction::End },
+    };
+    assert_eq!(set.watchdogs, expected);
+}
+
 /// Each row: what is appended to or said instead of the minimal file, where the fault is told, what it says, what it advises.
 #[test]
 fn every_fault_names_its_place_and_its_fix() {
@@ -107,6 +125,9 @@ fn every_fault_names_its_place_and_its_fix() {
         (with("\n[http]\nlisten = 80\n"), "http.listen", "not a string", "quotes"),
         (with("\n[http]\nlisten = \"host:80\"\n"), "http.listen", "not an address", "127.0.0.1:8080"),
         (with("\n[http]\nconnections_max = 0\n"), "http.connections_max", "from 1 to", "default is 512"),
+        (with("\n[engine.watchdogs]\negress = \"stop\"\n"), "engine.watchdogs.egress", "none of", "one of the three"),
+        (with("\n[engine.watchdogs]\ningress_s = 1\n"), "engine.watchdogs.ingress_s", "from 2 to", "default is 30"),
+        (with("\n[engine.watchdogs]\ningres = \"off\"\n"), "engine.watchdogs.ingres", "unknown key", "did you mean `ingress`?"),
         (with("\n[engine]\nports = \"80-90\"\n"), "engine.ports", "range of UDP ports", "40000-49999"),
         (with("\n[engine]\naddresses = [\"127.0.0.1\"]\n"), "engine.addresses", "cannot be reached", "allow_loopback"),
         (with("\n[engine]\naddresses = [\"0.0.0.0\"]\n"), "engine.addresses[0]", "cannot be advertised", "one interface"),
