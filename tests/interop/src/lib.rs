@@ -1,7 +1,10 @@
-//! `cargo interop -- NAME`: runs a foreign judge against the engine. Never part of `cargo test`.
+//! `cargo interop -- NAME`: runs a foreign judge against the engine.
 //!
 //! Decides: which judge runs, and that what it needs is installed first. Refuses: judging; each judge is a file of its own and an entry in
 //! [`JUDGES`]. A judge whose library must be compiled in is a cargo feature of the same name: the runner then starts itself again with it.
+//!
+//! The command is a test target without the harness of the standard library (`tests/interop.rs`), so that it shares the build of `cargo test --workspace`; there,
+//! without a judge's name, nobody is run.
 //!
 //! Exit code: 0 when the judge found no difference, 1 when it found one, 2 when it could not be run.
 
@@ -62,7 +65,7 @@ const JUDGES: &[Judge] = &[
     },
     Judge {
         name: "str0m",
-        question: "does str0m, offering or answering, hear its tone come back for a minute without loss?",
+        question: "does str0m, offering and answering, hear its tone come back without loss?",
         packages: &[],
         run: Some(str0m::run),
     },
@@ -104,7 +107,8 @@ const JUDGES: &[Judge] = &[
     },
 ];
 
-fn main() -> ExitCode {
+/// Runs the judge that the command line names. `is_command`: not a filter of `cargo test`, which means other tests.
+pub fn main(is_command: bool) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some("list") => {
@@ -129,8 +133,10 @@ fn main() -> ExitCode {
         }
         Some(name) => match JUDGES.iter().find(|judge| judge.name == name) {
             Some(judge) => run(judge, &arguments[1..]),
+            None if !is_command => Ok(true),
             None => Err(format!("there is no judge called {name:?}; `cargo interop -- list` shows them")),
         },
+        None if !is_command => Ok(true),
         None => Err("which judge? `cargo interop -- list` shows them, `cargo interop -- all` runs them".to_owned()),
     };
     match outcome {
@@ -150,10 +156,11 @@ fn run(judge: &Judge, arguments: &[String]) -> Result<bool, Failure> {
         return run(arguments);
     }
     install::packages(judge.name, judge.packages)?;
-    // The same profile as this binary's, so that nothing is built twice.
+    // The same profile and the same features of everything else as this binary's, so that nothing is built twice.
     let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+    let feature = format!("tipring-interop/{}", judge.name);
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-        .args(["run", "--package", "tipring-interop", "--features", judge.name])
+        .args(["test", "--quiet", "--workspace", "--test", "interop", "--features", &feature])
         .args(profile)
         .args(["--", judge.name])
         .args(arguments)

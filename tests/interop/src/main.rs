@@ -1,0 +1,7 @@
+//! The judges as a program of their own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tipring_interop::main(true)
+}
