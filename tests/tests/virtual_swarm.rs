@@ -2,6 +2,7 @@
 
 use tipring_engine::rng::{Entropy, SeededRng};
 use tipring_engine::time::{Span, Time};
+use tipring_meta_sim::timeline::{Direction, What};
 use tipring_tests::world::{Class, LinkConfig, Outcome, Plan, Sketch, World, attempt, seeds, shrink, swarm};
 
 /// p50, p90, p99 and the longest.
@@ -111,4 +112,39 @@ fn a_planted_failure_is_shrunk_to_what_it_needs() {
         }
     }
     panic!("only {shrunk} of 400 seeds have both classes");
+}
+
+/// Scenario 25, all of its calls: two hundred at 1 % loss, each with words of its own; then our side hangs up on all of them.
+#[test]
+fn two_hundred_calls_hear_their_own_words_only_and_end_with_bye_and_terminate() {
+    let name = "virtual_swarm::two_hundred_calls_hear_their_own_words_only_and_end_with_bye_and_terminate";
+    let link = LinkConfig { loss: 100, ..LinkConfig::default() };
+    let calls = swarm(name, seeds(0..200), |seed| {
+        let mut plan = Plan::clean(seed).on(&link).short(Span::from_secs(60)).numbered();
+        plan.hang_up_after = Some(Span::from_secs(30));
+        let outcome = World::run(plan);
+        assert_eq!(outcome.reason(), "HANG_UP");
+        let echoed = outcome.echoed;
+        assert_eq!((echoed.foreign, echoed.repeated), (0, 0), "{echoed:?}");
+        assert!(echoed.back >= 1_300, "{echoed:?}");
+        let ours = outcome.timeline.iter().filter(|entry| entry.direction == Direction::FromBusiness);
+        let (mut sent, mut said) = (Vec::new(), (0, 0));
+        for entry in ours {
+            match &entry.what {
+                What::Rtp { seq, .. } => sent.push((entry.at, *seq)),
+                What::Rtcp { bye: true, .. } => said.0 += 1,
+                What::GraphRequest { action, .. } if action == "terminate" => said.1 += 1,
+                _ => {}
+            }
+        }
+        assert!(said.0 <= 1 && said.1 == 1, "BYE is said once, and may be what is lost; terminate once: {said:?}");
+        // One way is 10 ms for each: what arrives 20 ms after its predecessor left so.
+        let next = sent.windows(2).filter(|pair| pair[1].1 == pair[0].1.wrapping_add(1));
+        let off: Vec<Span> = next.map(|pair| Span::from_nanos(pair[1].0.since(pair[0].0).as_nanos().abs_diff(20_000_000))).collect();
+        (off, said.0)
+    });
+    let byes: u32 = calls.iter().map(|(_, byes)| byes).sum();
+    assert!(calls.len() < 200 || byes >= 190, "{byes} of 200 BYEs arrived at 1 % loss");
+    let [_, _, p99, _] = show("interval between our packets, off 20 ms", calls.into_iter().flat_map(|(off, _)| off).collect());
+    assert!(p99 < Span::from_millis(5), "{} us", p99.as_micros());
 }

@@ -165,7 +165,13 @@ impl MediaPort for Ends {
     fn incoming(&mut self, frame: Incoming<'_>) {
         match frame {
             // The receiver lives as long as the world.
-            Incoming::Pcm { samples, .. } => drop(self.heard.send(samples.to_vec())),
+            Incoming::Pcm { samples, heard } => {
+                drop(self.heard.send(samples.to_vec()));
+                if !heard {
+                    // Behind a frame: it was not the user's.
+                    drop(self.heard.send(Vec::new()));
+                }
+            }
             Incoming::Opus { .. } => self.inner.incoming(frame),
         }
     }
@@ -193,6 +199,8 @@ pub struct Outcome {
     pub far_digits: String,
     /// What our host, or the far side of a relay, heard: mono, 16 kHz.
     pub heard: Vec<i16>,
+    /// The longest run of frames, of 20 ms each, that our host heard nothing of the user in, between two in which it did.
+    pub longest_gap_frames: u32,
     /// What the user heard: mono, 16 kHz.
     pub user_heard: Vec<i16>,
     /// What Meta's side saw.
@@ -283,6 +291,7 @@ impl World {
             digits: String::new(),
             far_digits: String::new(),
             heard: Vec::new(),
+            longest_gap_frames: 0,
             user_heard: Vec::new(),
             timeline: Vec::new(),
             stages: Stages::default(),
@@ -681,7 +690,17 @@ impl World {
 
     fn finish(mut self) -> Outcome {
         self.outcome.lasted = self.now.since(ORIGIN);
-        self.outcome.heard = self.heard.1.try_iter().flatten().collect();
+        let (mut run, mut begun) = (0, false);
+        let mut frames = self.heard.1.try_iter().peekable();
+        while let Some(frame) = frames.next() {
+            self.outcome.heard.extend(frame);
+            if frames.next_if(Vec::is_empty).is_some() {
+                run += u32::from(begun);
+            } else {
+                self.outcome.longest_gap_frames = self.outcome.longest_gap_frames.max(run);
+                (run, begun) = (0, true);
+            }
+        }
         self.outcome.far_digits = self.far_digits.1.try_iter().collect();
         if let Some(meta) = &self.meta {
             self.outcome.stages = meta.stages();

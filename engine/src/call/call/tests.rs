@@ -16,6 +16,8 @@ use crate::wire::rtp::{RtpHeader, RtpView};
 use crate::wire::stun::{Class, IntegrityKey, StunView, StunWriter};
 use core::net::SocketAddr;
 
+mod receive;
+
 const RELAY_PWD: &str = "sGUUAvS/fOjzPtIoL72o2g==";
 const PEER_SSRC: u32 = 0x5eed_0001;
 
