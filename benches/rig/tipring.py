@@ -24,7 +24,7 @@ class Adapter:
 
     def start(self):
         conf = [f'[direct]\nlisten = "127.0.0.1:{self.port}"\ntoken = "env:TIPRING_DIRECT_TOKEN"\nsessions_max = {self.calls}',
-                f'[engine]\naddresses = ["{SUT_IP}"]\nports = "12000-40000"\ncalls_max = {self.calls}\nhandshakes_max = {self.calls}\nrtp_targets = ["{RIG_IP}/32"]']
+                f'[engine]\naddresses = ["{SUT_IP}"]\nports = "12000-40000"\ncalls_max = {self.calls}\nhandshakes_max = {self.calls}\n[[trunk]]\nname = "rig"\ntargets = ["{RIG_IP}/32"]\nattests_no_pstn = true']
         f = tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False)
         f.write("\n".join(conf + self.conf.split(";")) + '\ndrain_s = 0\n[log]\nfilter = "warn"\n')
         f.close()

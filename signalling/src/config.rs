@@ -13,6 +13,7 @@ mod reader;
 mod rtp;
 mod secret;
 mod store;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod watchdogs;
@@ -24,17 +25,19 @@ pub use ng::NgConfig;
 pub use outbound::OutboundConfig;
 pub use overrides::from_environment as overrides_from_environment;
 pub use reader::Fault;
+pub use rtp::TrunkConfig;
 pub(crate) use secret::resolve as resolve_secret;
 pub use secret::{ProcessSecrets, Secret, SecretSource};
 pub use store::StoreConfig;
+pub use tenants::{AppConfig, NumberConfig, NumberRole, WebhookConfig};
+pub(crate) use tenants::{DEFAULT_APP, read_one_number};
 
-use crate::sdp::KeyExchange;
 use bridge::{read_bridge, read_record};
 use reader::{Reader, Section, nearest};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tipring_engine::bridge::rtp::RtpLegParams;
+use tipring_engine::bridge::rtp::{AddressRange, RtpLegParams};
 use tipring_engine::engine::{AddressRule, EngineConfig};
 use tipring_engine::keying::Profile;
 use tipring_engine::time::Span;
@@ -50,6 +53,10 @@ pub struct Config {
     pub graph: GraphConfig,
     /// Webhook verification; absent when the daemon serves Direct mode only.
     pub webhook: Option<WebhookConfig>,
+    /// Apps at Meta, where there are several; `webhook` is one of its own if it has secrets.
+    pub apps: Vec<AppConfig>,
+    /// Where plain RTP may go, and who vouches that it ends there.
+    pub trunks: Vec<TrunkConfig>,
     /// The business numbers that are answered.
     pub numbers: Vec<NumberConfig>,
     /// Direct mode; absent: off.
@@ -72,6 +79,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How long calls may go on after the first stop signal.
     pub drain_max: Duration,
+    /// The file that all of this was read from, for a reload; absent when it was built in code.
+    pub source: Option<PathBuf>,
     /// Calls that we make.
     pub outbound: OutboundConfig,
 }
@@ -113,34 +122,6 @@ pub struct GraphConfig {
     pub connect_timeout: Duration,
     /// Requests at a time.
     pub in_flight_max: usize,
-}
-
-/// `[webhook]`
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    /// Path of the callback URL.
-    pub path: String,
-    /// What Meta sends back in `hub.verify_token`.
-    pub verify_token: Secret,
-    /// App secrets; any of them may have signed.
-    pub app_secrets: Vec<Secret>,
-    /// Verified deliveries that may wait for the call task; more are answered 503, and Meta sends them again.
-    pub queue_max: usize,
-}
-
-/// `[[number]]`
-#[derive(Clone, Debug)]
-pub struct NumberConfig {
-    /// The number's id at Meta, digits. Not the phone number.
-    pub phone_number_id: String,
-    /// Bearer token for its Graph requests.
-    pub access_token: Secret,
-    /// How its calls are keyed; must be what `srtp_key_exchange_protocol` says at Meta.
-    pub keying: KeyExchange,
-    /// What answers.
-    pub bridge: BridgeConfig,
-    /// Calls wait for the application to accept them over the API; else they are answered at once.
-    pub waits: bool,
 }
 
 /// What a caller hears.
@@ -224,6 +205,8 @@ impl Default for Config {
             engine: EngineConfig::default(),
             graph: GraphConfig::default(),
             webhook: None,
+            apps: Vec::new(),
+            trunks: Vec::new(),
             numbers: Vec::new(),
             direct: None,
             api: None,
@@ -235,6 +218,7 @@ impl Default for Config {
             audio_targets: Vec::new(),
             log: LogConfig { json: false, filter: "info".into() },
             drain_max: Duration::from_secs(30),
+            source: None,
             outbound: OutboundConfig::default(),
         }
     }
@@ -282,13 +266,6 @@ impl DirectConfig {
     }
 }
 
-impl WebhookConfig {
-    /// Path `/webhook`, with these secrets.
-    pub fn new(verify_token: Secret, app_secrets: Vec<Secret>) -> Self {
-        Self { path: "/webhook".into(), verify_token, app_secrets, queue_max: 1_024 }
-    }
-}
-
 /// Largest configuration file taken, in bytes.
 const CONFIG_BYTES_MAX: usize = 1 << 20;
 
@@ -326,9 +303,12 @@ impl Config {
     fn read(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Self {
         let default = Self::default();
         let http = read_http(r, root);
-        let (engine, drain_max) = read_engine(r, root);
+        let trunks = rtp::read_trunks(r, root);
+        let (engine, drain_max) = read_engine(r, root, trunks.iter().flat_map(|t| t.targets.clone()).collect());
         let graph = read_graph(r, root);
-        let webhook = read_webhook(r, root);
+        let has_apps = root.is_set("app");
+        let webhook = tenants::read_webhook(r, root, has_apps);
+        let apps = tenants::read_apps(r, root, webhook.as_ref().map_or("/webhook", |w| &w.path));
         let record = read_record(r, root);
         let records = record.is_some();
         let audio_targets = audio::read_targets(r, root);
@@ -338,7 +318,17 @@ impl Config {
         for mut table in tables {
             let path = table.path_of("phone_number_id");
             let span = table.span.clone();
-            if let Some(number) = read_number(r, &mut table, records, &audio_targets) {
+            if let Some(number) = tenants::read_number(r, &mut table, records, &audio_targets) {
+                let is_default = webhook.as_ref().is_some_and(|w| !w.app_secrets.is_empty());
+                let knows = |name: &str| apps.iter().any(|a| a.name == name) || (is_default && name == DEFAULT_APP);
+                if number.app.as_deref().is_some_and(|name| !knows(name)) {
+                    r.fault(
+                        table.path_of("app"),
+                        Some(&span),
+                        "is the name of no [[app]]",
+                        "write the name of one, or \"default\" for that of [webhook]",
+                    );
+                }
                 if numbers.iter().any(|n| n.phone_number_id == number.phone_number_id) {
                     r.fault(path, Some(&span), "stands twice in the file", "keep one [[number]] per phone_number_id");
                 }
@@ -374,7 +364,7 @@ impl Config {
         };
         log.finish(r);
 
-        let webhook_section = root.value("webhook").is_some();
+        let webhook_section = root.value("webhook").is_some() || has_apps;
         if number_count > 0 && !webhook_section {
             r.fault(
                 "webhook",
@@ -383,7 +373,8 @@ impl Config {
                 "add [webhook] with verify_token and app_secrets: calls arrive by webhook",
             );
         }
-        if number_count == 0 && webhook_section {
+        // A number may also come by the API.
+        if number_count == 0 && webhook_section && api.is_none() {
             r.fault("number", None, "is missing, but [webhook] is configured", "add a [[number]] with phone_number_id and access_token");
         }
         if number_count == 0 && !webhook_section && !direct_section && ng.is_none() {
@@ -411,6 +402,9 @@ impl Config {
             log: log_config,
             drain_max,
             outbound,
+            apps,
+            trunks,
+            source: None,
         }
     }
 }
@@ -451,7 +445,7 @@ fn read_http(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> HttpConfig {
     config
 }
 
-fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig, Duration) {
+fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>, targets: Vec<AddressRange>) -> (EngineConfig, Duration) {
     let default = EngineConfig::default();
     let mut s = root.table(r, "engine");
     let allow_loopback = s.bool(r, "allow_loopback", false);
@@ -478,6 +472,15 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
     let candidate_deny = read_rules(r, &mut s, "candidate_deny");
     let stun_servers = read_stun_servers(r, &mut s);
     let gather_ms = s.integer(r, "gather_ms", 50..=2_000, default.gather_patience.as_millis());
+    if s.is_set("rtp_targets") {
+        s.value("rtp_targets");
+        r.fault(
+            "engine.rtp_targets",
+            Some(&span),
+            "has become [[trunk]]",
+            "write [[trunk]] with name, targets and attests_no_pstn = true (R-11)",
+        );
+    }
     let check_spacing = s.is_set("check_spacing_us").then(|| s.integer(r, "check_spacing_us", 0..=40_000, 0)).map(Span::from_micros);
     let mut ports = default.ports.clone();
     if let Some((text, span)) = s.str(r, "ports") {
@@ -527,7 +530,7 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> (EngineConfig,
         profiles,
         complexity: s.integer(r, "complexity", 0..=10, u64::from(default.complexity)) as u8,
         rtp_addresses: s.addresses(r, "rtp_addresses"),
-        rtp_targets: rtp::read_targets(r, &mut s),
+        rtp_targets: targets,
         watchdogs: watchdogs::read(r, &mut s),
         ice_patience: Span::from_millis(s.integer(r, "ice_patience_ms", 2_000..=120_000, default.ice_patience.as_millis())),
         dtls_patience: Span::from_millis(s.integer(r, "dtls_patience_ms", 2_000..=60_000, default.dtls_patience.as_millis())),
@@ -651,95 +654,6 @@ fn is_version(text: &str) -> bool {
     text.strip_prefix('v')
         .and_then(|t| t.split_once('.'))
         .is_some_and(|(major, minor)| [major, minor].iter().all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit())))
-}
-
-fn read_webhook(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option<WebhookConfig> {
-    let mut s = root.table(r, "webhook");
-    if !s.is_present() {
-        return None;
-    }
-    let mut path = "/webhook".to_owned();
-    if let Some((text, span)) = s.str(r, "path") {
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
-        if !text.starts_with('/') || !plain || text.len() > 200 || RESERVED_PATHS.contains(&text) {
-            r.fault(
-                "webhook.path",
-                Some(&span),
-                "is not a usable path",
-                "write for example \"/webhook\"; /livez, /readyz and /metrics are taken",
-            );
-        } else {
-            path = text.to_owned();
-        }
-    }
-    let verify_token = s.secret(r, "verify_token", "name the token you typed in Meta's App Dashboard, as \"env:NAME\" or \"file:PATH\"");
-    let mut app_secrets = Vec::new();
-    let span = s.span.clone();
-    let fix = "list the app secret of each app that delivers here, as [\"env:NAME\"]";
-    match s.strings(r, "app_secrets") {
-        Some(references) if references.is_empty() => r.fault("webhook.app_secrets", Some(&span), "is empty", fix),
-        Some(references) => {
-            for (i, (text, span)) in references.into_iter().enumerate() {
-                match secret::resolve(text, r.source) {
-                    Ok(secret) => app_secrets.push(secret),
-                    Err((what, fix)) => r.fault(format!("webhook.app_secrets[{i}]"), Some(&span), what, fix),
-                }
-            }
-        }
-        None if s.value("app_secrets").is_none() => s.missing(r, "app_secrets", fix),
-        None => {}
-    }
-    let queue_max = s.integer(r, "queue_max", 1..=1_000_000, 1_024) as usize;
-    s.finish(r);
-    Some(WebhookConfig { path, verify_token: verify_token?, app_secrets, queue_max })
-}
-
-/// Paths that the daemon itself answers.
-const RESERVED_PATHS: [&str; 4] = ["/", "/livez", "/readyz", "/metrics"];
-
-fn read_number(r: &mut Reader<'_>, s: &mut Section<'_, '_>, records: bool, targets: &[AudioTarget]) -> Option<NumberConfig> {
-    let phone_number_id = match s.str(r, "phone_number_id") {
-        Some((id, _)) if !id.is_empty() && id.len() <= 32 && id.bytes().all(|b| b.is_ascii_digit()) => Some(id.to_owned()),
-        Some((_, span)) => {
-            r.fault(
-                s.path_of("phone_number_id"),
-                Some(&span),
-                "is not an id of Meta",
-                "copy the Phone number ID (digits) from WhatsApp Manager, not the phone number",
-            );
-            None
-        }
-        None => {
-            if s.value("phone_number_id").is_none() {
-                s.missing(r, "phone_number_id", "copy the Phone number ID (digits) from WhatsApp Manager");
-            }
-            None
-        }
-    };
-    let access_token = s.secret(r, "access_token", "name the number's token as \"env:NAME\" or \"file:PATH\"");
-    let waits = match s.str(r, "answer") {
-        None | Some(("auto", _)) => false,
-        Some(("wait", _)) => true,
-        Some((_, span)) => {
-            r.fault(s.path_of("answer"), Some(&span), "is neither \"auto\" nor \"wait\"", "write one of the two");
-            false
-        }
-    };
-    let bridge = read_bridge(r, s, records, targets);
-    let keying = match s.str(r, "keying") {
-        None | Some(("dtls", _)) => KeyExchange::Dtls,
-        Some(("sdes", _)) => KeyExchange::Sdes,
-        Some((_, span)) => {
-            r.fault(
-                s.path_of("keying"),
-                Some(&span),
-                "is neither \"dtls\" nor \"sdes\"",
-                "write what srtp_key_exchange_protocol of the number says at Meta; \"dtls\" is the default and the safer one",
-            );
-            KeyExchange::Dtls
-        }
-    };
-    Some(NumberConfig { phone_number_id: phone_number_id?, access_token: access_token?, keying, bridge, waits })
 }
 
 fn read_direct(r: &mut Reader<'_>, root: &mut Section<'_, '_>, records: bool, targets: &[AudioTarget]) -> Option<DirectConfig> {

@@ -5,44 +5,21 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::disallowed_methods, reason = "real processes run on the wall clock; nothing is asserted about it")]
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+mod meta;
+
+use meta::{World, sdp, wait_until};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tipring_engine::rng::{Entropy, SeededRng};
-use tipring_engine::time::{Span, Time};
+use tipring_engine::time::Span;
 use tipring_meta_sim::graph::Account;
-use tipring_meta_sim::ledger::{Ledger, LedgerConfig, Number, Rates, Wire};
-use tokio::net::TcpListener;
+use tipring_meta_sim::ledger::{Ledger, LedgerConfig, Number, Rates};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const API_KEY: &str = "the-key-of-the-test";
-
-/// Meta, and the application that takes events: shared by its servers and the test.
-struct World {
-    ledger: Mutex<Ledger>,
-    origin: Instant,
-    /// What the hook was told: event type to a number in its data.
-    told: Mutex<BTreeMap<String, BTreeSet<String>>>,
-    client: reqwest::Client,
-}
-
-impl World {
-    fn now(&self) -> Time {
-        Time::from_nanos(self.origin.elapsed().as_nanos() as u64)
-    }
-
-    fn ledger<T>(&self, f: impl FnOnce(&mut Ledger, Time) -> T) -> T {
-        f(&mut self.ledger.lock().unwrap(), self.now())
-    }
-}
 
 /// A daemon that is killed when the test is over, whichever way.
 struct Process(Child);
@@ -76,64 +53,6 @@ fn log() -> Stdio {
     std::fs::OpenOptions::new().create(true).append(true).open(file).map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
-async fn serve(world: Arc<World>, listener: TcpListener) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let world = Arc::clone(&world);
-        tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request| answer(Arc::clone(&world), request));
-            // A daemon that is killed breaks its connections.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
-}
-
-/// Graph and the hook of the application on one listener.
-async fn answer(world: Arc<World>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
-    let reply = |status: u16, text: String| {
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
-        Ok(response)
-    };
-    if head.uri.path() == "/events" {
-        let event: Value = serde_json::from_slice(&body).expect("events are JSON");
-        let kind = event["type"].as_str().unwrap_or_default().to_owned();
-        let name = event["data"]["warp"].to_string();
-        world.told.lock().unwrap().entry(kind).or_default().insert(name);
-        return reply(200, String::new());
-    }
-    let authorization = head.headers.get("authorization").and_then(|v| v.to_str().ok());
-    let wire = world.ledger(|ledger, now| ledger.handle_request(head.method.as_str(), head.uri.path(), authorization, &body, now));
-    match wire {
-        Wire::Reply(answer, delay) => {
-            tokio::time::sleep(Duration::from_nanos(delay.as_nanos())).await;
-            reply(answer.status, answer.body)
-        }
-        Wire::Silence => reply(500, String::new()),
-    }
-}
-
-/// Posts what is due; comes again by itself when the daemon is not there.
-async fn post_webhooks(world: Arc<World>, url: String) {
-    loop {
-        let due = world.ledger(|ledger, now| {
-            ledger.handle_timeout(now);
-            std::iter::from_fn(|| ledger.poll_webhook(now)).collect::<Vec<_>>()
-        });
-        for post in due {
-            let (world, url) = (Arc::clone(&world), url.clone());
-            tokio::spawn(async move {
-                let request = world.client.post(url).header("x-hub-signature-256", &post.signature).body(post.body.clone());
-                let status = request.send().await.map_or(0, |answer| answer.status().as_u16());
-                world.ledger(|ledger, now| ledger.handle_webhook_answer(post.id, status, now));
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Events that only the application can use: each is numbered, so that a lost one shows. Returns the number if it was answered 200.
 async fn post_settings(world: &World, url: &str, number: u64) -> Option<u64> {
     let account = Account::default();
@@ -144,14 +63,6 @@ async fn post_settings(world: &World, url: &str, number: u64) -> Option<u64> {
     let signature = tipring_meta_sim::webhooks::sign(&account.app_secret, &body);
     let answer = world.client.post(url).header("x-hub-signature-256", signature).body(body).send().await;
     answer.is_ok_and(|a| a.status() == 200).then_some(number)
-}
-
-async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < until, "{what} never came");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn free_port() -> u16 {
@@ -171,28 +82,20 @@ impl Rig {
         let directory = std::env::temp_dir().join(format!("tipring-kill-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let graph: SocketAddr = listener.local_addr().unwrap();
         let (port, api_port) = (free_port(), free_port());
         let account = Account::default();
-        let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/sdp/meta_samples.json");
-        let samples: Value = serde_json::from_str(&std::fs::read_to_string(vectors).unwrap()).unwrap();
-        let sdp = |id: &str| {
-            let case = samples["cases"].as_array().unwrap().iter().find(|c| c["id"] == id).unwrap_or_else(|| panic!("{id}"));
-            case["sdp"].as_str().unwrap().to_owned()
-        };
-        let offer = sdp("meta-offer-user-initiated");
-        let answers = samples["cases"].as_array().unwrap().iter().find(|c| c["id"].as_str().unwrap().contains("answer")).unwrap();
-        let ledger = Ledger::new(LedgerConfig {
+        let world = World::start("", |unix_ms| LedgerConfig {
             seed,
-            unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64,
+            unix_ms,
             numbers: vec![Number { account: account.clone(), app_secrets: vec![account.app_secret.clone()], has_partner: false }],
             rates: Rates { duplicated: 150, delayed: 100, batched: 100, given_up: 100, ..Rates::default() },
-            offer,
-            answer: answers["sdp"].as_str().unwrap().to_owned(),
+            offer: sdp("offer-user-initiated"),
+            answer: sdp("answer-business-initiated"),
             patience: Span::from_secs(3_600),
             silence_max: Span::from_secs(3_600),
-        });
+        })
+        .await;
+        let graph = world.address;
         let config = directory.join("tipring.toml");
         let text = format!(
             r#"
@@ -229,11 +132,8 @@ types = ["account."]
             dir = directory.display(),
         );
         std::fs::write(&config, text).unwrap();
-        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        let world = Arc::new(World { ledger: Mutex::new(ledger), origin: Instant::now(), told: Mutex::default(), client });
-        tokio::spawn(serve(Arc::clone(&world), listener));
         let webhook = format!("http://127.0.0.1:{port}/webhook");
-        tokio::spawn(post_webhooks(Arc::clone(&world), webhook.clone()));
+        tokio::spawn(Arc::clone(&world).post_webhooks(vec![webhook.clone()]));
         Self { world, directory, config, webhook, api: format!("http://127.0.0.1:{api_port}/v1") }
     }
 
@@ -278,7 +178,9 @@ async fn kill_again_and_again(kills: u64, seed: u64) {
     let (mut open_at_kill, mut ended_by_us) = (0, 0);
     for kill in 0..kills {
         // A burst of users, of calls of ours and of settings; then the moment.
-        let moment = Duration::from_millis(dice.below(700));
+        // Most at once, some when calls are long on.
+        let moment = if dice.below(5) == 0 { dice.below(3_000) } else { dice.below(700) };
+        let moment = Duration::from_millis(moment);
         let load = async {
             for _ in 0..2 + dice.below(6) {
                 rig.world.ledger(|ledger, now| drop(ledger.user_calls(0, now)));
@@ -315,7 +217,8 @@ async fn kill_again_and_again(kills: u64, seed: u64) {
     })
     .await;
     wait_until("every acknowledged event at the application", async || {
-        let told = rig.world.told.lock().unwrap().get("account.settings_update").cloned().unwrap_or_default();
+        let told = rig.world.told.lock().unwrap();
+        let told: BTreeSet<String> = told.iter().map(|event| event["data"]["warp"].to_string()).collect();
         settings.lock().unwrap().iter().all(|number| told.contains(number))
     })
     .await;

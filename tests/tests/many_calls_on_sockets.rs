@@ -41,6 +41,7 @@ async fn house(ports: std::ops::RangeInclusive<u16>) -> (Arc<Sim>, DaemonHandle)
         keying: Default::default(),
         waits: Default::default(),
         bridge: BridgeConfig { kind: BridgeKind::Echo, record: false },
+        ..NumberConfig::new("", Secret::new(""))
     }];
     config.drain_max = Duration::from_millis(500);
     let daemon = Daemon::start(config, Arc::new(|_| {})).expect("a daemon");

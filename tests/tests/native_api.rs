@@ -75,6 +75,7 @@ impl World {
             keying: KeyExchange::Dtls,
             bridge: BridgeConfig::ECHO,
             waits: true,
+            ..NumberConfig::new("", Secret::new(""))
         }];
         let prompt = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../signalling/assets/greeting.wav");
         config.prompts = vec![PromptConfig { name: "greeting".into(), wav: prompt }];
@@ -400,8 +401,8 @@ async fn keys_open_what_their_scopes_name_and_refusals_say_what_to_do() {
         (KEY, "calls", "{".into(), 400, "BAD_JSON"),
         (KEY, "calls", format!("{{\"number_id\":\"{number}\",\"to\":\"447700900123\",\"from\":\"x\"}}"), 400, "BAD_JSON"),
         (KEY, "calls", format!("{{\"number_id\":\"{number}\"}}"), 422, "BAD_RECIPIENT"),
-        (KEY, "calls", format!("{{\"number_id\":\"{number}\",\"to\":\"tel:+447700900123\"}}"), 422, "BAD_RECIPIENT"),
-        (KEY, "calls", format!("{{\"number_id\":\"{number}\",\"to\":\"sip:a@b\"}}"), 422, "BAD_RECIPIENT"),
+        (KEY, "calls", format!("{{\"number_id\":\"{number}\",\"to\":\"tel:+447700900123\"}}"), 422, "VOIP_ONLY"),
+        (KEY, "calls", format!("{{\"number_id\":\"{number}\",\"to\":\"sip:a@b\"}}"), 422, "VOIP_ONLY"),
         (KEY, "calls", "{\"number_id\":\"1\",\"to\":\"447700900123\"}".into(), 422, "NO_SUCH_NUMBER"),
         (
             KEY,

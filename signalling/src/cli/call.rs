@@ -10,7 +10,7 @@ use super::{EXIT_CONFIG, EXIT_FAILED, check, settings};
 use crate::config::{BridgeConfig, BridgeKind, Config, NumberConfig, RecordConfig};
 use crate::graph::permission::Permission;
 use crate::session::{CallKey, CallStatusKind, Command, Dial, Ending, Notice, Personal};
-use crate::shell::{CallRef, Daemon, DaemonEvent, DaemonHandle, GraphClient, Observed};
+use crate::shell::{CallRef, Daemon, DaemonEvent, DaemonHandle, GraphClient, Observed, Tenants};
 use crate::verdict::Verdict;
 use report::{Outcome, Style};
 use std::path::{Path, PathBuf};
@@ -183,8 +183,8 @@ fn is_phone(text: &str) -> bool {
 
 /// One call, from the first question to the last file.
 async fn make(args: &Args, config: Config, number: &str, style: Style) -> Result<Outcome, String> {
-    let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
-    let graph = GraphClient::new(&config.graph, tokens)?;
+    let tenants = Arc::new(Tenants::of(&config));
+    let graph = GraphClient::new(&config.graph, tenants)?;
     let scratch = config.record.as_ref().map(|r| r.directory.clone());
     let (sender, mut events) = mpsc::unbounded_channel();
     let daemon = Daemon::start(

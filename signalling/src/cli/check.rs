@@ -40,7 +40,8 @@ pub(super) fn load(path: &Path) -> Result<Config, Vec<Fault>> {
             fix: "name an existing file with --config FILE".into(),
         }]
     })?;
-    let config = Config::from_toml_with(&text, &overrides_from_environment(), &ProcessSecrets)?;
+    let mut config = Config::from_toml_with(&text, &overrides_from_environment(), &ProcessSecrets)?;
+    config.source = Some(path.to_owned());
     let faults = crate::shell::preflight(&config);
     if faults.is_empty() { Ok(config) } else { Err(faults) }
 }

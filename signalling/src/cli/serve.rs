@@ -3,7 +3,7 @@
 use super::{EXIT_CONFIG, EXIT_FAILED, check};
 use crate::config::LogConfig;
 use crate::shell::{Daemon, DaemonEvent, DaemonHandle, Observed, WebhookResult};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         }
     };
     tracing::info!(webhooks = %handle.webhook_addr(), direct = ?handle.direct_addr(), api = ?handle.api_addr(), "tipring runs");
-    match wait(&handle) {
+    match wait(&handle, &args.config) {
         Ok(()) => {
             tracing::info!("stopped");
             ExitCode::SUCCESS
@@ -49,19 +49,19 @@ pub(super) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// First SIGINT or SIGTERM drains, the second ends now; SIGHUP reads the certificate anew.
-fn wait(handle: &DaemonHandle) -> std::io::Result<()> {
+/// First SIGINT or SIGTERM drains, the second ends now. SIGHUP reads the certificate and the configuration again.
+fn wait(handle: &DaemonHandle, config: &Path) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let mut signals = 0;
         while !handle.is_finished() {
             let got = tokio::select! {
                 _ = interrupt.recv() => true,
                 _ = terminate.recv() => true,
-                _ = hang_up.recv() => {
-                    reload(handle);
+                _ = hangup.recv() => {
+                    reload(handle, config);
                     false
                 }
                 () = tokio::time::sleep(Duration::from_millis(100)) => false,
@@ -80,11 +80,29 @@ fn wait(handle: &DaemonHandle) -> std::io::Result<()> {
     })
 }
 
-/// SIGHUP: what can be read anew is. What cannot be used is told, and what was there goes on.
-fn reload(handle: &DaemonHandle) {
+/// SIGHUP: what can be read anew is. What cannot be used is told, and what was there goes on: a configuration with a fault changes nothing.
+fn reload(handle: &DaemonHandle, path: &Path) {
     match handle.reload_certificate() {
-        Ok(()) => tracing::info!("reloaded"),
+        Ok(()) => tracing::info!("certificate reloaded"),
         Err(e) => tracing::error!(error = %e, "the certificate was not exchanged"),
+    }
+    match check::load(path) {
+        Ok(config) => {
+            if let Err(e) = handle.reload(&config) {
+                tracing::error!(error = %e, "the configuration was not reloaded");
+            }
+        }
+        Err(faults) => {
+            for fault in &faults {
+                tracing::error!(
+                    line = fault.line,
+                    path = fault.path,
+                    what = fault.what,
+                    fix = fault.fix,
+                    "the configuration was not reloaded"
+                );
+            }
+        }
     }
 }
 

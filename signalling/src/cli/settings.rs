@@ -5,7 +5,7 @@
 use super::{EXIT_CONFIG, EXIT_FAILED, check};
 use crate::config::Config;
 use crate::graph::settings;
-use crate::shell::GraphClient;
+use crate::shell::{GraphClient, Tenants};
 use crate::verdict::Verdict;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -89,8 +89,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
     };
     let dry_run = matches!(&args.command, Command::Set(set) if set.dry_run);
     let outcome = super::block_on(async {
-        let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
-        let graph = GraphClient::new(&config.graph, tokens)?;
+        let tenants = Arc::new(Tenants::of(&config));
+        let graph = GraphClient::new(&config.graph, tenants)?;
         Ok(act(&graph, &number, wanted.as_ref(), dry_run, which.json).await)
     });
     match outcome {

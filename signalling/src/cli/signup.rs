@@ -4,15 +4,15 @@
 //! must not stand in a list of processes. Refuses: to print a token.
 
 use super::{EXIT_CONFIG, EXIT_FAILED};
-use crate::config::{GraphConfig, ProcessSecrets, Secret, resolve_secret};
+use crate::config::{Config, GraphConfig, ProcessSecrets, Secret, resolve_secret};
 use crate::graph::settings;
 use crate::graph::signup::Signup;
-use crate::shell::{GraphClient, keep_token, sign_up};
+use crate::shell::{GraphClient, Tenants, keep_token, sign_up};
 use serde_json::json;
-use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example, within 30 s of the dialog:
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         config.version.clone_from(version);
     }
     let outcome = super::block_on(async {
-        let graph = GraphClient::new(&config, HashMap::new())?;
+        let graph = GraphClient::new(&config, Arc::new(Tenants::of(&Config::default())))?;
         Ok(sign_up(&graph, &signup, &app_secret, &code).await)
     });
     let (done, token) = match outcome {

@@ -49,11 +49,13 @@ pub enum Scope {
     Events,
     /// Load, drain.
     Node,
+    /// Numbers, and the configuration read again.
+    Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] = [Self::CallsRead, Self::CallsWrite, Self::Events, Self::Node];
+    pub const ALL: [Self; 5] = [Self::CallsRead, Self::CallsWrite, Self::Events, Self::Node, Self::Admin];
 
     /// As in the configuration.
     pub const fn name(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Scope {
             Self::CallsWrite => "calls:write",
             Self::Events => "events",
             Self::Node => "node",
+            Self::Admin => "admin",
         }
     }
 }

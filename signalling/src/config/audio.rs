@@ -5,6 +5,7 @@
 
 use super::Secret;
 use super::reader::{Reader, Section};
+use crate::control::{VOIP_ONLY, names_outside};
 use crate::stream::{Dialect, asterisk};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -63,7 +64,14 @@ pub(crate) struct AudioBody {
 
 impl AudioBody {
     /// The bridge; the error is a sentence for whoever sent the request.
+    //= meta#R-10  a telephone, or a server that nobody listed, is refused before anything else is read
     pub(crate) fn bridge(&self, targets: &[AudioTarget]) -> Result<AudioBridge, String> {
+        if let Some(what) = names_outside(&self.url) {
+            return Err(format!("{VOIP_ONLY}: url is {what}"));
+        }
+        if parsed(&self.url).is_ok() && target_of(&self.url, targets).is_none() {
+            return Err(format!("{VOIP_ONLY}: url is none of the configured [[audio_target]]s"));
+        }
         let rate = match self.rate {
             None => None,
             Some(hz) => {
@@ -94,9 +102,6 @@ impl AudioBody {
                 "{protocol} and the scheme {} do not fit together: audiosocket goes over tcp://, all others over ws:// or wss://",
                 url.scheme()
             ));
-        }
-        if target_of(&self.url, targets).is_none() {
-            return Err("url is none of the configured [[audio_target]]s".into());
         }
         if self.parameters.len() > PARAMETERS_MAX || self.parameters.iter().any(|(k, v)| k.len() + v.len() > PARAMETER_BYTES_MAX) {
             return Err(format!("parameters are at most {PARAMETERS_MAX}, of at most {PARAMETER_BYTES_MAX} bytes each"));

@@ -4,6 +4,7 @@
 
 use super::reader::{Reader, Section, nearest};
 use super::{AudioTarget, BridgeConfig, BridgeKind, RecordConfig, audio, rtp};
+use crate::control::{VOIP_ONLY, names_outside};
 
 pub(super) fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, records: bool, targets: &[AudioTarget]) -> BridgeConfig {
     let mut s = parent.table(r, "bridge");
@@ -31,6 +32,13 @@ pub(super) fn read_bridge(r: &mut Reader<'_>, parent: &mut Section<'_, '_>, reco
         }
         (None | Some(("echo" | "rtp" | "ws", _)), Some(_)) => {
             r.fault(s.path_of("wav"), Some(&span), "is set, but this bridge plays nothing", "set kind = \"play\" or \"play_then_echo\"");
+            BridgeKind::Echo
+        }
+        //= meta#R-10  a telephone or a host that nobody listed is no bridge
+        (Some((other, span)), _) if names_outside(other).is_some() => {
+            let what = names_outside(other).unwrap_or_default();
+            let fix = "bridge to an IP address of a [[trunk]], kind = \"rtp\"";
+            r.fault(s.path_of("kind"), Some(&span), format!("{VOIP_ONLY}: is {what}"), fix);
             BridgeKind::Echo
         }
         (Some((other, span)), _) => {

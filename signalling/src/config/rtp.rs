@@ -3,21 +3,60 @@
 //! Decides: defaults and what fits together. Given: a section. Refuses: host names; an address is declared, not looked up.
 
 use super::reader::{Reader, Section};
-use crate::control::codec_named;
+use crate::control::{VOIP_ONLY, codec_named, names_outside};
 use std::net::SocketAddr;
 use tipring_engine::bridge::rtp::{AddressRange, LegEvents, PRE_ROLL, PRE_ROLL_MAX, RtcpPort, RtpLegParams};
 use tipring_engine::time::Span;
 
-/// `engine.rtp_targets`.
-pub(super) fn read_targets(r: &mut Reader<'_>, s: &mut Section<'_, '_>) -> Vec<AddressRange> {
-    let mut targets = Vec::new();
-    for (text, span) in s.strings(r, "rtp_targets").unwrap_or_default() {
-        match text.parse() {
-            Ok(range) => targets.push(range),
-            Err(e) => r.fault("engine.rtp_targets", Some(&span), format!("{text:?}: {e}"), "correct it"),
+/// `[[trunk]]`: VoIP addresses that somebody vouches for.
+#[derive(Clone, Debug)]
+pub struct TrunkConfig {
+    /// For people and records.
+    pub name: String,
+    /// Where its plain RTP may go.
+    pub targets: Vec<AddressRange>,
+}
+
+/// Trunks. One that does not attest that it never reaches the telephone network is refused.
+//= meta#R-11  a trunk is used once it is attested to be VoIP only
+pub(super) fn read_trunks(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Vec<TrunkConfig> {
+    let mut trunks: Vec<TrunkConfig> = Vec::new();
+    for mut s in root.tables(r, "trunk") {
+        let span = s.span.clone();
+        let name = s.str(r, "name").map(|(name, _)| name.to_owned());
+        if name.is_none() && s.value("name").is_none() {
+            s.missing(r, "name", "name the trunk for records");
+        }
+        let mut targets = Vec::new();
+        let place = s.path_of("targets");
+        for (text, span) in s.strings(r, "targets").unwrap_or_default() {
+            match text.parse() {
+                Ok(range) => targets.push(range),
+                Err(e) => match names_outside(text) {
+                    //= meta#R-10  names are not looked up, and a telephone is no target
+                    Some(what) => {
+                        r.fault(&place, Some(&span), format!("{VOIP_ONLY}: {text:?} is {what}"), "list the IP addresses of a VoIP system")
+                    }
+                    None => r.fault(&place, Some(&span), format!("{text:?}: {e}"), "correct it"),
+                },
+            }
+        }
+        if targets.is_empty() && s.value("targets").is_none() {
+            s.missing(r, "targets", "list the address ranges of the trunk, for example [\"10.20.0.0/16\"]");
+        }
+        if !s.bool(r, "attests_no_pstn", false) {
+            let fix = "make sure that nothing behind it reaches the telephone network, then write attests_no_pstn = true; Meta's terms forbid it on any leg";
+            r.fault(s.path_of("attests_no_pstn"), Some(&span), format!("{VOIP_ONLY}: is not true"), fix);
+        }
+        s.finish(r);
+        if let Some(name) = name {
+            if trunks.iter().any(|t| t.name == name) {
+                r.fault(format!("trunk[{}].name", trunks.len()), Some(&span), "stands twice", "give each trunk a name of its own");
+            }
+            trunks.push(TrunkConfig { name, targets });
         }
     }
-    targets
+    trunks
 }
 
 /// `bridge.rtp`, for a bridge of kind `rtp`.
@@ -30,10 +69,11 @@ pub(super) fn read_leg(r: &mut Reader<'_>, parent: &mut Section<'_, '_>) -> Opti
     let remote: Option<SocketAddr> = s.str(r, "remote").and_then(|(text, span)| {
         let parsed = text.parse().ok();
         if parsed.is_none() {
+            let outside = names_outside(text).map_or_else(String::new, |what| format!("{VOIP_ONLY}: is {what} and "));
             r.fault(
                 s.path_of("remote"),
                 Some(&span),
-                "is not an address and a port",
+                format!("{outside}is not an address and a port"),
                 "write for example \"10.0.0.5:4000\" or \"[fd00::5]:4000\"",
             );
         }

@@ -1,6 +1,7 @@
 //! The configuration judged by what operators write: every fault with its fix, every block of docs/CONFIG.md.
 
 use super::*;
+use crate::sdp::KeyExchange;
 use std::path::Path;
 
 /// Secrets of the tests: `env:SET`, `env:OTHER`, `file:secret.txt`.
@@ -282,7 +283,7 @@ fn the_complete_example_of_the_documentation_is_read() {
 fn a_plain_rtp_bridge_is_read_and_its_faults_are_told() {
     let with = |extra: &str| format!("[direct]\ntoken = \"env:SET\"\n{extra}");
     let text = with(
-        "bridge = { kind = \"rtp\", rtp = { remote = \"10.0.0.9:4000\", codec = \"PCMU\", rtcp = \"next\", dtmf_payload_type = 96 } }\n\n[engine]\nrtp_targets = [\"10.0.0.0/8\", \"fd00::/8\"]\nrtp_addresses = [\"10.0.0.1\"]\n",
+        "bridge = { kind = \"rtp\", rtp = { remote = \"10.0.0.9:4000\", codec = \"PCMU\", rtcp = \"next\", dtmf_payload_type = 96 } }\n\n[[trunk]]\nname = \"pbx\"\ntargets = [\"10.0.0.0/8\", \"fd00::/8\"]\nattests_no_pstn = true\n\n[engine]\nrtp_addresses = [\"10.0.0.1\"]\n",
     );
     let config = Config::from_toml(&text, &Table).unwrap();
     let BridgeKind::Rtp(leg) = config.direct.unwrap().bridge.kind else { panic!("a bridge of another kind") };
@@ -290,7 +291,9 @@ fn a_plain_rtp_bridge_is_read_and_its_faults_are_told() {
     assert_eq!(leg.events.map(|e| (e.payload_type, e.clock_hz)), Some((96, 8_000)));
     assert_eq!((config.engine.rtp_targets.len(), config.engine.rtp_addresses.len()), (2, 1));
     for (extra, place) in [
-        ("\n[engine]\nrtp_targets = [\"10.0.0.1/8\"]\n", "engine.rtp_targets"),
+        ("\n[engine]\nrtp_targets = [\"10.0.0.0/8\"]\n", "engine.rtp_targets"),
+        ("\n[[trunk]]\nname = \"a\"\ntargets = [\"10.0.0.1/8\"]\nattests_no_pstn = true\n", "trunk[0].targets"),
+        ("\n[[trunk]]\nname = \"a\"\ntargets = [\"10.0.0.0/8\"]\n", "trunk[0].attests_no_pstn"),
         ("bridge = { kind = \"rtp\" }\n", "direct.bridge.rtp"),
         ("bridge = { kind = \"echo\", rtp = { remote = \"10.0.0.9:4000\" } }\n", "direct.bridge.rtp"),
         ("bridge = { kind = \"rtp\", rtp = { remote = \"pbx:4000\" } }\n", "direct.bridge.rtp.remote"),

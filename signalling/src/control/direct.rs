@@ -5,7 +5,8 @@
 
 use super::figures::stats_json;
 use super::problem::Problem;
-use super::rtp_body::{RtpBody, RtpChange};
+use super::rtp_body::{BadLeg, RtpBody, RtpChange};
+use super::voip;
 use crate::config::{AudioBody, BridgeConfig, BridgeKind, DirectConfig};
 use crate::sdp;
 use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
@@ -19,6 +20,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tipring_engine::bridge::rtp::NO_TARGET;
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
 use tipring_engine::dtmf::DigitRefused;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
@@ -345,13 +347,17 @@ impl Direct {
         };
         let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
         let change: RtpChange = serde_json::from_slice(&body.bytes).map_err(|e| bad(e.to_string()))?;
+        let remote = change.remote().map_err(|e| match e {
+            BadLeg::Body(detail) => bad(detail),
+            BadLeg::Outside(what) => voip::refusal(what),
+        })?;
         let direction = change.direction().map_err(bad)?;
         let mut table = self.lock();
         let session = find(&mut table, id)?;
         if session.rtp.is_none() {
             return Err(wrong_state(session.state, "the session has no plain RTP leg; open one with bridge.rtp"));
         }
-        if let Some(remote) = change.remote {
+        if let Some(remote) = remote {
             self.engine.set_rtp_remote(session.call, remote).map_err(|e| self.rtp_refused(e))?;
         }
         if let Some(direction) = direction {
@@ -513,11 +519,15 @@ impl Direct {
         let kind = match (name, self.config.bridge.kind.wav()) {
             ("rtp", _) => match wanted.rtp.as_ref().map(RtpBody::params) {
                 Some(Ok(params)) => BridgeKind::Rtp(Box::new(params)),
-                Some(Err(detail)) => return refuse(detail, "see the table of rtp in docs/DIRECT_MODE.md"),
+                Some(Err(BadLeg::Body(detail))) => return refuse(detail, "see the table of rtp in docs/DIRECT_MODE.md"),
+                Some(Err(BadLeg::Outside(what))) => return Err(voip::refusal(what)),
                 None => return refuse("there is no rtp object".into(), "send rtp with at least remote"),
             },
             ("ws", _) => match wanted.ws.as_ref().map(|ws| ws.bridge(&self.bridges.audio_targets())) {
                 Some(Ok(audio)) => BridgeKind::Audio(Box::new(audio)),
+                Some(Err(detail)) if detail.starts_with(voip::VOIP_ONLY) => {
+                    return Err(voip::refusal("a server that no [[audio_target]] lists"));
+                }
                 Some(Err(detail)) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
                 None => return refuse("there is no ws object".into(), "send ws with at least url"),
             },
@@ -527,7 +537,12 @@ impl Direct {
             ("play" | "play_then_echo", None) => {
                 return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files");
             }
-            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws"),
+            (other, _) => {
+                if let Some(what) = voip::names_outside(other) {
+                    return Err(voip::refusal(what));
+                }
+                return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws");
+            }
         };
         if wanted.record && !self.records {
             return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
@@ -552,12 +567,10 @@ impl Direct {
         match error {
             CommandError::Setup(SetupError::Misuse(why)) => {
                 self.metrics.call_refused();
-                Problem::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "BAD_RTP",
-                    why,
-                    "see the table of rtp in docs/DIRECT_MODE.md, and engine.rtp_targets",
-                )
+                if why == NO_TARGET {
+                    return voip::refusal("an address that no [[trunk]] lists (R-10)");
+                }
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_RTP", why, "see the table of rtp in docs/DIRECT_MODE.md")
             }
             other => self.refused(other),
         }
@@ -667,7 +680,7 @@ pub(crate) fn fuzz_request(data: &[u8]) {
     for content_type in ["application/json", "application/sdp", "text/plain"] {
         let offer = parse(content_type, false, body).and_then(|parsed| {
             if let Some(Err(why)) = parsed.body.bridge.as_ref().and_then(|bridge| bridge.rtp.as_ref()).map(RtpBody::params) {
-                assert!(!why.is_empty());
+                assert!(!format!("{why:?}").is_empty());
             }
             gate_wanted(&query, &parsed.body)?;
             offer_of(&parsed.body)

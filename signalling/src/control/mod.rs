@@ -7,6 +7,7 @@ mod problem;
 mod rtp_body;
 #[cfg(test)]
 mod tests;
+mod voip;
 
 pub(crate) use direct::Direct;
 pub use direct::SessionId;
@@ -17,3 +18,4 @@ pub(crate) use native::{ApiError, ApiOp, ApiReply, ApiRequest, At, Book, EventHu
 pub(crate) use rtp_body::codec_named;
 #[cfg(test)]
 pub(crate) use tests::OFFER as TEST_OFFER;
+pub(crate) use voip::{VOIP_ONLY, names_outside};

@@ -3,6 +3,7 @@
 //! Decides: defaults, and which names mean what. Given: JSON that serde has read. Refuses: host names (an address is declared, not looked up) and targets outside of
 //! the engine's list (the engine does).
 
+use super::voip::names_outside;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use tipring_engine::bridge::rtp::{LegCodec, LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
@@ -15,7 +16,7 @@ use tipring_engine::time::Span;
 #[serde(deny_unknown_fields)]
 pub(super) struct RtpBody {
     /// `address:port` of the far side.
-    remote: Option<SocketAddr>,
+    remote: Option<String>,
     /// Take the address of the first valid packet for the far side's.
     #[serde(default)]
     learn: bool,
@@ -35,21 +36,22 @@ pub(super) struct RtpBody {
 
 impl RtpBody {
     /// The parameters; the error is a sentence for whoever sent the request.
-    pub(super) fn params(&self) -> Result<RtpLegParams, String> {
+    pub(super) fn params(&self) -> Result<RtpLegParams, BadLeg> {
+        let remote = self.remote.as_deref().map(far_side).transpose()?;
         let codec = codec_named(self.codec.as_deref().unwrap_or("opus"))?;
         let rtcp = match self.rtcp.as_deref() {
             None | Some("mux") => RtcpPort::Mux,
             Some("next") => RtcpPort::Next,
-            Some(other) => return Err(format!("rtcp {other:?} is neither mux nor next")),
+            Some(other) => return Err(format!("rtcp {other:?} is neither mux nor next").into()),
         };
         let events = self.dtmf_payload_type.map(|payload_type| LegEvents { payload_type, clock_hz: self.dtmf_clock_hz.unwrap_or(8_000) });
         if events.is_none() && self.dtmf_clock_hz.is_some() {
-            return Err("dtmf_clock_hz is set, but dtmf_payload_type is not".into());
+            return Err("dtmf_clock_hz is set, but dtmf_payload_type is not".to_owned().into());
         }
         let pre_roll = self.preroll_ms.map_or(PRE_ROLL, Span::from_millis);
         let payload_type = self.payload_type.unwrap_or(codec.default_payload_type());
-        let params = RtpLegParams { remote: self.remote, learn: self.learn, rtcp, codec, payload_type, events, pre_roll };
-        params.check().map_err(|e| e.to_string())?;
+        let params = RtpLegParams { remote, learn: self.learn, rtcp, codec, payload_type, events, pre_roll };
+        params.check().map_err(|e| BadLeg::Body(e.to_string()))?;
         Ok(params)
     }
 }
@@ -59,12 +61,40 @@ impl RtpBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct RtpChange {
     /// The far side's new address.
-    pub(super) remote: Option<SocketAddr>,
+    remote: Option<String>,
     /// `sendrecv`, `sendonly`, `recvonly` or `inactive`, as seen from us.
     direction: Option<String>,
 }
 
+/// Why a leg cannot be made of a body.
+#[derive(Debug)]
+pub(super) enum BadLeg {
+    /// A sentence for whoever sent it.
+    Body(String),
+    /// The far side is a telephone or a host that nobody listed.
+    Outside(&'static str),
+}
+
+impl From<String> for BadLeg {
+    fn from(what: String) -> Self {
+        Self::Body(what)
+    }
+}
+
+//= meta#R-10  an address is declared, not looked up, and a telephone is none
+fn far_side(text: &str) -> Result<SocketAddr, BadLeg> {
+    text.parse().map_err(|_| match names_outside(text) {
+        Some(what) => BadLeg::Outside(what),
+        None => BadLeg::Body(format!("remote {text:?} is not ADDRESS:PORT")),
+    })
+}
+
 impl RtpChange {
+    /// The far side's new address, if any.
+    pub(super) fn remote(&self) -> Result<Option<SocketAddr>, BadLeg> {
+        self.remote.as_deref().map(far_side).transpose()
+    }
+
     /// The direction asked for, if any.
     pub(super) fn direction(&self) -> Result<Option<Direction>, String> {
         let Some(name) = self.direction.as_deref() else { return Ok(None) };

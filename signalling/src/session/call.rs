@@ -50,7 +50,7 @@ pub(super) struct Call {
     pub rang: bool,
     /// The user declined a call we made.
     pub declined: bool,
-    /// The process that made it has died: it is to be ended as soon as its id is known.
+    /// Nobody is there for it any more, be it that the process that made it has died: it is to be ended as soon as its id is known.
     pub is_orphan: bool,
     verdict: Option<Verdict>,
 }
@@ -374,6 +374,11 @@ impl Call {
         self.notify(notice, cx);
     }
 
+    /// What an orphan was given up for, if that is known.
+    pub fn take_verdict(&mut self) -> Option<Verdict> {
+        self.verdict.take()
+    }
+
     pub fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending { .. } | Phase::Autopsy { .. } | Phase::Done)
     }
@@ -414,6 +419,12 @@ impl Call {
             (Step::Connect, GraphOutcome::Success { wacid }) => {
                 self.wacid = self.wacid.take().or_else(|| wacid.clone());
                 self.wacid.is_none()
+            }
+            // Perhaps the phone rings: whoever learns the id ends the call (found by `cargo calls`).
+            (Step::Connect, GraphOutcome::Lost) if self.wacid.is_none() => {
+                self.is_orphan = true;
+                self.phase = Phase::AwaitingId { until: cx.now + ID_WAIT };
+                return;
             }
             (Step::Connect, _) => self.wacid.is_none(),
             // In doubt whose call it is, it is not ours to end. A repeated `pre_accept` is in progress by our own doing.

@@ -71,7 +71,8 @@ impl Call {
             self.wacid = Some(connect.wacid.clone());
         }
         if self.is_orphan {
-            return self.end(process_died(), cx);
+            let verdict = self.take_verdict().unwrap_or_else(process_died);
+            return self.end(verdict, cx);
         }
         if matches!(self.phase, Phase::Announcing | Phase::AwaitingId { .. }) {
             self.phase = Phase::Ringing { media_deadline: None };

@@ -78,6 +78,7 @@ impl Sessions {
                 // A reply that comes after its deadline, or after the end of its call, has no call any more.
                 if let Some(&key) = self.requests.call_by_request.get(&request) {
                     self.with_call(key, now, |call, cx| call.handle_reply(&outcome, cx));
+                    self.adopt_parked(key, now);
                     self.unpark(key, now);
                 }
             }
@@ -295,7 +296,11 @@ impl Sessions {
         // Each pass removes or moves the timer it handles; a call has few deadlines, so a bound far above that is only a net.
         for _ in 0..self.timers.len().saturating_mul(8).saturating_add(8) {
             match self.timers.first() {
-                Some(&(at, key)) if at <= now => self.with_call(key, now, Call::handle_timeout),
+                Some(&(at, key)) if at <= now => {
+                    self.with_call(key, now, Call::handle_timeout);
+                    self.adopt_parked(key, now);
+                    self.unpark(key, now);
+                }
                 _ => break,
             }
         }
@@ -326,6 +331,16 @@ impl Sessions {
         }
         self.counts.parked += 1;
         self.parked.push_back((now + PARKED_TTL, event));
+    }
+
+    /// The reply to a `connect` is lost, and its webhook came before that was noticed: it is waiting.
+    fn adopt_parked(&mut self, key: CallKey, now: Time) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let is_its = |(until, event): &(Time, Event)| *until > now && matches!(event, Event::Connect(connect) if call.adopts(connect));
+        let Some(at) = self.parked.iter().position(is_its) else { return };
+        if let Some((_, Event::Connect(connect))) = self.parked.remove(at) {
+            self.with_call(key, now, |call, cx| call.handle_answer(&connect, cx));
+        }
     }
 
     /// Hands parked events to the call that has just learned its id.
@@ -390,4 +405,5 @@ fn session_id(unix_s: i64, key: CallKey) -> u64 {
 /// Events and ended calls that are remembered: at 100 calls/s more than 15 minutes, at usual rates the whole 48 h.
 const REMEMBERED_MAX: usize = 200_000;
 const PARKED_MAX: usize = 256;
-const PARKED_TTL: Span = Span::from_secs(10);
+/// Longer than a reply to `connect` may take before it counts as lost.
+const PARKED_TTL: Span = Span::from_secs(20);

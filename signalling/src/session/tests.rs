@@ -554,6 +554,18 @@ fn a_lost_connect_is_never_repeated_but_found_by_its_webhook() {
     assert_eq!(rig.webhook(answer_event("wacid.B")), ["remote"]);
     assert_eq!(rig.sessions.by_wacid(&wacid("wacid.B")), Some(CallKey(1)));
 
+    // The webhook comes first, and only then the loss is noticed (found by `cargo calls`, seed 1).
+    let mut rig = dialled();
+    assert_eq!(rig.webhook(answer_event("wacid.B")), [""; 0]);
+    assert_eq!(rig.webhook(status_event("wacid.B", CallStatusKind::Ringing)), [""; 0]);
+    assert_eq!(rig.reply(GraphOutcome::Lost), ["remote", "status:Ringing"]);
+
+    // Given up while the `connect` was under way: when its id comes, the phone must not go on ringing.
+    let mut rig = dialled();
+    assert_eq!(rig.command(Command::Terminate), ["close:CANCELLED"]);
+    assert_eq!(rig.reply(GraphOutcome::Lost), [""; 0]);
+    assert_eq!(rig.webhook(answer_event("wacid.B")), ["terminate"]);
+
     let mut rig = dialled();
     rig.reply(GraphOutcome::Lost);
     assert_eq!(rig.timeout(), (10_000, vec!["close:CANCELLED".into(), "ended:GRAPH_NO_REPLY".into()]));

@@ -6,7 +6,7 @@ use super::bridges::{RecordError, bridge_name};
 use super::cdr::Record;
 use super::control_task::ControlTask;
 use super::observe::{CallRef, unix_ms, unix_s};
-use crate::config::BridgeConfig;
+use crate::config::{BridgeConfig, BridgeKind, NumberRole};
 use crate::control::{ApiCallId, ApiError, ApiOp, ApiReply, ApiRequest, At, NewCall};
 use crate::session::{CallKey, Command, Input};
 use serde_json::json;
@@ -124,8 +124,11 @@ impl ControlTask {
         if self.draining.load(Ordering::Relaxed) {
             return Err(ApiError::Draining);
         }
-        if !self.numbers.contains_key(&new.dial.phone_number_id) {
-            return Err(ApiError::NoSuchNumber);
+        match self.tenants.now().number(&new.dial.phone_number_id).map(|number| number.role) {
+            Some(NumberRole::Full) => {}
+            //= meta#R-06  a number that we may only receive for makes no calls
+            Some(_) => return Err(ApiError::ReceiveOnly),
+            None => return Err(ApiError::NoSuchNumber),
         }
         self.dial_bridge = new.bridge;
         self.dialled = None;
@@ -146,7 +149,7 @@ impl ControlTask {
             "draining": self.draining.load(Ordering::Relaxed),
             "addresses": engine.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "public_addresses": engine.public_addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "numbers": self.numbers.keys().map(|n| &**n).collect::<Vec<_>>(),
+            "numbers": self.tenants.now().numbers().map(|(id, _)| id.to_string()).collect::<Vec<_>>(),
         })
     }
 
@@ -221,7 +224,19 @@ impl ControlTask {
             event.receipt = self.receipt.clone();
             self.hub.publish(event);
         }
-        while let Some((key, wacid, value)) = self.book.poll_record() {
+        while let Some((key, wacid, mut value)) = self.book.poll_record() {
+            //= meta#R-07  who pays follows from the app and the account of the number
+            let table = self.tenants.now();
+            let number = value["number_id"].as_str().and_then(|id| table.number(id));
+            value["app"] = number.and_then(|n| n.app.as_deref()).into();
+            //= meta#R-11  the trunk that the audio went to, which attests that it ends there
+            let remote = number.and_then(|n| match &n.bridge.kind {
+                BridgeKind::Rtp(leg) if value["bridge"] == "rtp" => leg.remote,
+                _ => None,
+            });
+            let trunk = remote.and_then(|remote| self.trunks.iter().find(|t| t.targets.iter().any(|range| range.contains(remote.ip()))));
+            value["trunk"] = trunk.map(|t| t.name.as_str()).into();
+            value["waba_id"] = number.and_then(|n| n.waba_id.as_deref()).into();
             let Some(records) = &self.records else {
                 self.store.ended(key, wacid.as_ref(), unix_s());
                 continue;

@@ -10,7 +10,7 @@ use crate::audio::load_wav;
 use crate::config::{AudioTarget, BridgeConfig, BridgeKind, Config};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tipring_engine::bridge::{Echo, Play, PromptEcho, Tap, TapSwitch};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
@@ -18,7 +18,7 @@ use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
 
 /// Every file that a bridge may play, decoded; and the recorder.
 pub(crate) struct Bridges {
-    wavs: HashMap<PathBuf, Arc<[i16]>>,
+    wavs: RwLock<HashMap<PathBuf, Arc<[i16]>>>,
     recorder: Option<Recorder>,
     targets: Arc<[AudioTarget]>,
     /// Running if there is anywhere to go.
@@ -44,7 +44,7 @@ pub(crate) type About = [(&'static str, String)];
 impl Bridges {
     /// Loads every file that `config` names and starts the recorder. The error is for an operator.
     pub(crate) fn start(config: &Config, watch: &Watch, metrics: &Arc<Metrics>, done: Done) -> Result<Self, String> {
-        let wavs = load_wavs(config)?;
+        let wavs = RwLock::new(load_wavs(config)?);
         let recorder = config.record.clone().map(|r| Recorder::start(r, watch.clone(), Arc::clone(metrics), done)).transpose()?;
         let targets: Arc<[AudioTarget]> = config.audio_targets.clone().into();
         let audio = (!targets.is_empty()).then(|| AudioPeers::start(&targets, watch, metrics)).transpose()?;
@@ -54,6 +54,17 @@ impl Bridges {
     /// Where audio connections may go.
     pub(crate) fn audio_targets(&self) -> Arc<[AudioTarget]> {
         Arc::clone(&self.targets)
+    }
+
+    /// Loads what a bridge of a new number plays, if it is not there yet.
+    pub(crate) fn load(&self, bridge: &BridgeConfig) -> Result<(), String> {
+        let Some(path) = bridge.kind.wav() else { return Ok(()) };
+        if self.wavs.read().unwrap_or_else(|e| e.into_inner()).contains_key(path) {
+            return Ok(());
+        }
+        let samples = load_wav(path, PLAY_RATE).map_err(|e| format!("bridge.wav: {e}"))?;
+        self.wavs.write().unwrap_or_else(|e| e.into_inner()).insert(path.clone(), samples);
+        Ok(())
     }
 
     /// A new end for one call.
@@ -136,12 +147,12 @@ impl Bridges {
 
     fn samples(&self, path: &Path) -> Arc<[i16]> {
         // Every path of a bridge comes from the configuration that `start` has loaded; nothing to play is the honest fallback.
-        self.wavs.get(path).cloned().unwrap_or_default()
+        self.wavs.read().unwrap_or_else(|e| e.into_inner()).get(path).cloned().unwrap_or_default()
     }
 }
 
 /// What the native API calls a bridge.
-pub(super) const fn bridge_name(bridge: &BridgeConfig) -> &'static str {
+pub(crate) const fn bridge_name(bridge: &BridgeConfig) -> &'static str {
     match bridge.kind {
         BridgeKind::Echo => "echo",
         BridgeKind::Play(_) => "play",

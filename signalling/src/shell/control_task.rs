@@ -6,19 +6,22 @@
 use super::bridges::{Bridges, bridge_name};
 use super::cdr::Record;
 use super::http_client::GraphClient;
+use super::intake::Delivery;
 use super::metrics::Metrics;
 use super::ng::Ng;
 use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
-use super::routes::Delivery;
-use super::store::{Found, OpenCall, Receipt, Store};
+use super::store::{OpenCall, Receipt, Store};
+use super::tenants::Tenants;
 use super::tls::OsEntropy;
-use crate::config::BridgeConfig;
+use crate::config::{BridgeConfig, TrunkConfig};
 use crate::control::{ApiCallId, ApiRequest, Book, Direct, EventHub};
 use crate::graph::{GraphAction, GraphOutcome};
 use crate::sdp;
-use crate::session::{CallKey, Command, Dial, Effect, EngineEvent, Event, Input, Notice, RequestId, Sessions, Wacid};
+use crate::session::{CallKey, Carried, Command, Dial, Effect, EngineEvent, Event, Input, Notice, RequestId, Sessions, Wacid};
 use crate::verdict::{Evidence, LocalCandidates};
+use crate::webhook::dedup::{EventKey, Memory};
 use crate::webhook::envelope;
+use crate::webhook::intake::Owner;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +48,8 @@ pub(crate) enum HostCommand {
         call: CallKey,
         result: Result<(Vec<String>, u64), String>,
     },
+    /// Numbers have changed.
+    Tenants,
 }
 
 /// How far the stop has come.
@@ -67,6 +72,14 @@ pub(super) struct GraphReply {
     took: Duration,
 }
 
+/// What the process before this one left behind.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) open: Vec<(u64, OpenCall)>,
+    pub(super) ended: Vec<Wacid>,
+}
+
 /// The task's inputs.
 pub(super) struct Inputs {
     pub(super) webhooks: mpsc::Receiver<Delivery>,
@@ -81,8 +94,12 @@ pub(super) struct ControlTask {
     pub(super) engine: Arc<Engine>,
     pub(super) graph: Arc<GraphClient>,
     pub(super) bridges: Arc<Bridges>,
-    /// By phone number id.
-    pub(super) numbers: HashMap<Arc<str>, Number>,
+    /// Who is served.
+    pub(super) tenants: Arc<Tenants>,
+    /// What the application was told already and nothing else remembers.
+    pub(super) told: Memory,
+    /// Who vouches for which addresses.
+    pub(super) trunks: Vec<TrunkConfig>,
     /// Prompts by name.
     pub(super) prompts: HashMap<String, PathBuf>,
     /// What the native API knows.
@@ -114,13 +131,6 @@ pub(super) struct ControlTask {
     pub(super) media: MediaTable,
     pub(super) replies: (mpsc::Sender<GraphReply>, mpsc::Receiver<GraphReply>),
     pub(super) in_flight: usize,
-}
-
-/// What is configured for a number.
-pub(super) struct Number {
-    pub(super) bridge: BridgeConfig,
-    /// Its calls wait for the application.
-    pub(super) waits: bool,
 }
 
 /// Which media call belongs to which call of the session machine.
@@ -172,8 +182,8 @@ impl MediaTable {
 
 impl ControlTask {
     /// Runs until the stop is complete: drained or timed out, calls told to end, Graph answered or given up.
-    pub(super) async fn run(mut self, mut inputs: Inputs, found: Found) {
-        self.recover(found);
+    pub(super) async fn run(mut self, mut inputs: Inputs, left: Left) {
+        self.recover(left);
         let mut stop = Stop::Run;
         let mut give_up: Option<tokio::time::Instant> = None;
         loop {
@@ -247,19 +257,19 @@ impl ControlTask {
     }
 
     /// Takes up what the process before this one left: its calls are ended at Meta, what it was told and did not deal with is dealt with.
-    fn recover(&mut self, found: Found) {
+    fn recover(&mut self, left: Left) {
         let at = self.at();
-        for wacid in &found.ended {
+        for wacid in &left.ended {
             self.sessions.entomb(wacid, at.now);
         }
-        if !found.open.is_empty() || !found.deliveries.is_empty() {
+        if !left.open.is_empty() || !left.deliveries.is_empty() {
             tracing::warn!(
-                calls = found.open.len(),
-                webhooks = found.deliveries.len(),
+                calls = left.open.len(),
+                webhooks = left.deliveries.len(),
                 "the process before this one died: taking up what it left"
             );
         }
-        for (row, open) in found.open {
+        for (row, open) in left.open {
             let (key, number, wacid) = match open {
                 OpenCall::Known { wacid, phone_number_id } => {
                     (self.sessions.recover(&wacid, phone_number_id.clone(), at.now), phone_number_id, Some(wacid))
@@ -273,8 +283,8 @@ impl ControlTask {
             self.book.recovered(key, &number, wacid, at, &mut self.entropy);
         }
         self.feed(Input::Timeout);
-        for (kept, receipt) in found.deliveries {
-            self.webhook(Delivery { kept, receipt: Some(receipt), _budget: None });
+        for delivery in left.deliveries {
+            self.webhook(delivery);
         }
     }
 
@@ -282,7 +292,7 @@ impl ControlTask {
         // Until the last event of it is told to whoever must hear it, it stays in the store.
         self.receipt = delivery.receipt.take().unwrap_or_default();
         let parked = self.sessions.counts().parked;
-        self.deal_with(&delivery);
+        self.deal_with(&mut delivery);
         let now = self.watch.now();
         while self.held.front().is_some_and(|(until, _)| *until <= now) {
             self.held.pop_front();
@@ -293,35 +303,76 @@ impl ControlTask {
         }
     }
 
-    fn deal_with(&mut self, delivery: &Delivery) {
-        let events = match envelope::parse(&delivery.kept.body) {
-            Ok(events) => events,
-            Err(e) => {
-                tracing::warn!(error = ?e, "a signed webhook cannot be read");
-                return;
-            }
-        };
-        for event in events {
-            let (what, wacid, number) = describe(&event);
+    fn deal_with(&mut self, delivery: &mut Delivery) {
+        let before = self.sessions.counts();
+        for (owner, event) in std::mem::take(&mut delivery.events) {
             //= meta#R-03  the event of a call becomes a call
             //= meta#R-04  another partner's number on the same app is none of our business
-            let ours = number.is_none_or(|n| self.numbers.contains_key(&n));
-            self.watch.tell(DaemonEvent::WebhookEvent { what: if ours { what } else { "other_number" }, wacid });
-            if ours {
-                self.carry(&event);
-                let (is_end, wacid) = match &event {
-                    Event::Terminate(t) => (true, Some(t.wacid.clone())),
-                    Event::Connect(c) => (false, Some(c.wacid.clone())),
-                    _ => (false, None),
-                };
-                let is_known = wacid.as_ref().is_some_and(|w| self.sessions.by_wacid(w).is_some());
-                self.feed(Input::Webhook(event));
-                match wacid {
-                    Some(wacid) if is_end && !is_known => self.store.ended(CallKey(0), Some(&wacid), unix_s()),
-                    Some(wacid) if !is_end => self.name(&wacid),
-                    _ => {}
+            let (what, wacid) = describe(&event);
+            let what = match owner {
+                Owner::Us => what,
+                Owner::Observed => "observed",
+                Owner::OtherApp => "other_app",
+                Owner::Nobody => "other_number",
+            };
+            self.metrics.event(what, 1);
+            self.watch.tell(DaemonEvent::WebhookEvent { what, wacid });
+            match owner {
+                Owner::Us => self.act_on(event),
+                Owner::Observed => self.observe(&event),
+                Owner::OtherApp | Owner::Nobody => {}
+            }
+        }
+        let after = self.sessions.counts();
+        self.metrics.event("duplicate", after.duplicates - before.duplicates);
+        self.metrics.event("stale", after.stale - before.stale);
+        self.metrics.event("after_the_end", after.tombstoned - before.tombstoned);
+        self.metrics.event("changed_sdp", after.changed_sdp - before.changed_sdp);
+    }
+
+    fn act_on(&mut self, event: Event) {
+        self.carry(&event);
+        let (is_end, wacid) = match &event {
+            Event::Terminate(t) => (true, Some(t.wacid.clone())),
+            Event::Connect(c) => (false, Some(c.wacid.clone())),
+            _ => (false, None),
+        };
+        let ended = is_end.then(|| event.clone());
+        let is_known = wacid.as_ref().is_some_and(|w| self.sessions.by_wacid(w).is_some());
+        self.feed(Input::Webhook(event));
+        match wacid {
+            Some(wacid) if is_end && !is_known => {
+                self.store.ended(CallKey(0), Some(&wacid), unix_s());
+                self.sip_ended(&wacid, ended);
+            }
+            Some(wacid) if !is_end => self.name(&wacid),
+            _ => {}
+        }
+    }
+
+    /// A call of a number with SIP: Meta told that it was created, and tells only its end after that (3.8).
+    fn sip_ended(&mut self, wacid: &Wacid, event: Option<Event>) {
+        let now = self.watch.now();
+        if let Some(event) = event
+            && self.told.contains(&("sip", wacid), now)
+            && self.told.insert(&("sip ended", wacid), now)
+        {
+            self.book.observed(&event, self.at());
+            self.tell_events();
+        }
+    }
+
+    /// Tells the application of a call that is another partner's; nothing is asked of Graph for it.
+    //= meta#R-06  receive, not send
+    fn observe(&mut self, event: &Event) {
+        match event {
+            Event::Connect(_) | Event::Terminate(_) | Event::Status(_) => {
+                if EventKey::of(event).is_some_and(|key| self.told.insert(&key, self.watch.now())) {
+                    self.book.observed(event, self.at());
+                    self.tell_events();
                 }
             }
+            _ => self.carry(event),
         }
     }
 
@@ -334,16 +385,46 @@ impl ControlTask {
         }
     }
 
-    /// Tells the application what is its business alone.
+    /// Tells the application what is its business alone, once.
     fn carry(&mut self, event: &Event) {
         let at = self.at();
         match event {
-            Event::Permission(reply) => self.book.permission(reply, at),
-            Event::Carried(carried) => self.book.carried(carried, at),
+            Event::Permission(reply) => {
+                //= meta#R-35  told once
+                let key = (reply.message_id.clone(), reply.accepted, reply.expires_unix_s);
+                if reply.message_id.is_some() && !self.told.insert(&key, at.now) {
+                    return self.metrics.event("duplicate", 1);
+                }
+                self.book.permission(reply, at);
+            }
+            Event::Carried(carried) => {
+                if !self.told.insert(&(carried.kind, &carried.json), at.now) {
+                    return self.metrics.event("duplicate", 1);
+                }
+                self.switch_profile(carried);
+                if let ("call.created", Some(wacid)) = (carried.kind, &carried.wacid) {
+                    self.told.insert(&("sip", wacid), at.now);
+                }
+                self.book.carried(carried, at);
+            }
             Event::Errors { phone_number_id, errors } => self.book.meta_errors(phone_number_id.as_deref(), errors, at),
             _ => return,
         }
         self.tell_events();
+    }
+
+    /// Meta says that a number is keyed otherwise from now on: its next call is, its running ones stay as they are.
+    //= whatsapp-calling#section-3.11  a change of `srtp_key_exchange_protocol` switches the SDP generator
+    fn switch_profile(&mut self, carried: &Carried) {
+        let (Some(number), Some(keying)) = (&carried.phone_number_id, envelope::keying_of_settings(carried)) else { return };
+        if self.tenants.told_keying(number, keying) {
+            tracing::warn!(
+                number = &**number,
+                ?keying,
+                "Meta switched the keying of a number: its next calls follow; write it into the configuration"
+            );
+            self.sessions.set_sdes_numbers(self.tenants.now().sdes_numbers());
+        }
     }
 
     fn graph_reply(&mut self, reply: GraphReply) {
@@ -375,6 +456,7 @@ impl ControlTask {
                 self.book.recorded(call, result.as_ref().map(|(files, lost)| (files.as_slice(), *lost)).map_err(String::as_str), self.at());
                 self.tell_events();
             }
+            HostCommand::Tenants => self.sessions.set_sdes_numbers(self.tenants.now().sdes_numbers()),
         }
     }
 
@@ -516,7 +598,7 @@ impl ControlTask {
         self.book.notice(call, wacid.as_ref(), &notice, at, &mut self.entropy);
         let follows = match &notice {
             Notice::Offered { phone_number_id, .. } => {
-                let waits = self.numbers.get(phone_number_id).is_some_and(|number| number.waits);
+                let waits = self.tenants.now().number(phone_number_id).is_some_and(|number| number.waits);
                 (!waits).then_some(Input::Command { call, command: Command::Accept })
             }
             Notice::Dialling { .. } => {
@@ -533,7 +615,8 @@ impl ControlTask {
     fn open_call(&mut self, call: CallKey, remote: Option<Box<RemoteParams>>) -> Option<EngineEvent> {
         let role = remote.as_ref().map_or(SetupRole::ActPass, |r| sdp::our_role(r.role));
         let number = self.sessions.call(call).map(|c| c.phone_number_id);
-        let of_number = || number.and_then(|n| self.numbers.get(&n)).map_or(BridgeConfig::ECHO, |n| n.bridge.clone());
+        let table = self.tenants.now();
+        let of_number = || number.and_then(|n| table.number(&n)).map_or(BridgeConfig::ECHO, |n| n.bridge.clone());
         let bridge = self.dial_bridge.take().unwrap_or_else(of_number);
         let port = self.bridges.port(&bridge, &CallRef::Meta(call), &self.about(call));
         let (id, local) = match self.engine.open_call(role, port) {
@@ -599,22 +682,22 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Label, call and business number of a webhook event.
-fn describe(event: &Event) -> (&'static str, Option<Wacid>, Option<Arc<str>>) {
+/// Label and call of a webhook event.
+fn describe(event: &Event) -> (&'static str, Option<Wacid>) {
     match event {
-        Event::Connect(c) => ("connect", Some(c.wacid.clone()), c.phone_number_id.clone()),
-        Event::Terminate(t) => ("terminate", Some(t.wacid.clone()), t.phone_number_id.clone()),
-        Event::Status(s) => ("status", Some(s.wacid.clone()), s.phone_number_id.clone()),
-        Event::Errors { phone_number_id, .. } => ("errors", None, phone_number_id.clone()),
-        Event::Permission(p) => ("permission", None, p.phone_number_id.clone()),
-        Event::Carried(c) => ("carried", c.wacid.clone(), c.phone_number_id.clone()),
-        Event::Other { .. } => ("other", None, None),
-        Event::NotCalls => ("not_calls", None, None),
+        Event::Connect(c) => ("connect", Some(c.wacid.clone())),
+        Event::Terminate(t) => ("terminate", Some(t.wacid.clone())),
+        Event::Status(s) => ("status", Some(s.wacid.clone())),
+        Event::Errors { .. } => ("errors", None),
+        Event::Permission(_) => ("permission", None),
+        Event::Carried(c) => ("carried", c.wacid.clone()),
+        Event::Other { .. } => ("other", None),
+        Event::NotCalls => ("not_calls", None),
     }
 }
 
 /// How long a webhook stays in the store whose event waits for a call to learn its id: a little longer than the session machine lets it wait.
-const PARKED_WAIT: Span = Span::from_secs(11);
+const PARKED_WAIT: Span = Span::from_secs(21);
 /// How long a call may take to say whether it takes digits: several turns of a shard.
 const DIGITS_WAIT: Span = Span::from_millis(200);
 /// How long an immediate stop waits for Graph to take the hang-ups.

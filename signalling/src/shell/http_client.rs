@@ -3,6 +3,7 @@
 //! Decides: time limits and how a transport failure reads: never sent, or lost. Given: a typed action. Refuses: retries (the session machine decides) and redirects
 //! (the access token goes to one host only).
 
+use super::tenants::Tenants;
 use crate::config::{GraphConfig, Secret, check_base_url};
 use crate::graph::permission::{self, Permission};
 use crate::graph::settings::{self, Difference};
@@ -10,7 +11,6 @@ use crate::graph::{GraphAction, GraphOutcome, json};
 use crate::session::Personal;
 use crate::verdict::Verdict;
 use serde_json::Value;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -19,14 +19,14 @@ use tokio::sync::Semaphore;
 pub(crate) struct GraphClient {
     http: reqwest::Client,
     base: String,
-    tokens: HashMap<Arc<str>, Secret>,
+    tenants: Arc<Tenants>,
     in_flight: Semaphore,
     timeout: Duration,
 }
 
 impl GraphClient {
-    /// Prepares TLS and the pool. `tokens` maps phone number id to access token.
-    pub(crate) fn new(config: &GraphConfig, tokens: HashMap<Arc<str>, Secret>) -> Result<Self, String> {
+    /// Prepares TLS and the pool. Tokens are those of the number at the time of each request, so that they can be rotated.
+    pub(crate) fn new(config: &GraphConfig, tenants: Arc<Tenants>) -> Result<Self, String> {
         let base = check_base_url(&config.base_url).map_err(|what| format!("graph.base_url {what}"))?;
         let plain = base.starts_with("http://");
         let mut builder = reqwest::Client::builder()
@@ -41,12 +41,12 @@ impl GraphClient {
         }
         let http = builder.build().map_err(|e| format!("the HTTPS client does not start: {e}"))?;
         let base = format!("{base}/{}", config.version);
-        Ok(Self { http, base, tokens, in_flight: Semaphore::new(config.in_flight_max), timeout: config.timeout })
+        Ok(Self { http, base, tenants, in_flight: Semaphore::new(config.in_flight_max), timeout: config.timeout })
     }
 
     /// Posts one action. Never fails: what went wrong is part of the outcome.
     pub(super) async fn post(&self, phone_number_id: &str, action: &GraphAction) -> GraphOutcome {
-        let Some(token) = self.tokens.get(phone_number_id) else { return GraphOutcome::NotSent };
+        let Some(token) = self.tenants.now().token(phone_number_id).cloned() else { return GraphOutcome::NotSent };
         let Ok(Ok(_permit)) = tokio::time::timeout(self.timeout, self.in_flight.acquire()).await else { return GraphOutcome::NotSent };
         let sent = self
             .http
@@ -73,11 +73,6 @@ impl GraphClient {
                 Ok(Some(_)) | Err(_) => return GraphOutcome::Lost,
             }
         }
-    }
-
-    /// Whether this number is ours to ask for.
-    pub(crate) fn has_number(&self, phone_number_id: &str) -> bool {
-        self.tokens.contains_key(phone_number_id)
     }
 
     /// Whether a user may be called from a number.
@@ -160,7 +155,7 @@ impl GraphClient {
 
     /// Sends a request that is not about a running call. What went wrong is a verdict for whoever asked.
     async fn ask(&self, what: &'static str, number: &str, request: reqwest::RequestBuilder) -> Result<Value, Verdict> {
-        let token = self.tokens.get(number).ok_or_else(|| Verdict::of_lost(what))?;
+        let token = self.tenants.now().token(number).cloned().ok_or_else(|| Verdict::of_lost(what))?;
         self.send(what, request.bearer_auth(token.expose())).await
     }
 

@@ -5,6 +5,7 @@
 use super::figures::Figures;
 use super::observe::WebhookResult;
 use crate::graph::GraphOutcome;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
@@ -68,6 +69,31 @@ impl AudioResult {
     }
 }
 
+/// What became of a delivery for the customer's messaging URL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForwardResult {
+    /// Answered with 2xx.
+    Delivered,
+    /// Tried again.
+    Retried,
+    /// Tried for too long.
+    GivenUp,
+}
+
+impl ForwardResult {
+    /// Every result, in counter order.
+    pub const ALL: [Self; 3] = [Self::Delivered, Self::Retried, Self::GivenUp];
+
+    /// Stable label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
 /// Counters of one daemon. Every method may be called from any thread.
 #[derive(Default)]
 pub struct Metrics {
@@ -81,6 +107,8 @@ pub struct Metrics {
     rtp_out: AtomicU64,
     hooks: [AtomicU64; HookResult::ALL.len()],
     audio: [AtomicU64; AudioResult::ALL.len()],
+    forwards: [AtomicU64; ForwardResult::ALL.len()],
+    events: Mutex<BTreeMap<&'static str, u64>>,
     recordings_finished: AtomicU64,
     recordings_failed: AtomicU64,
     drops: Mutex<DropCounts>,
@@ -110,6 +138,10 @@ pub struct MetricsSnapshot {
     pub hooks: Vec<(HookResult, u64)>,
     /// What happened on audio connections.
     pub audio: Vec<(AudioResult, u64)>,
+    /// Deliveries that were not ours, by result.
+    pub forwards: Vec<(ForwardResult, u64)>,
+    /// Events inside webhooks, by what they were or what became of them.
+    pub events: Vec<(&'static str, u64)>,
     /// Recordings complete on disk.
     pub recordings_finished: u64,
     /// Recordings that failed.
@@ -141,6 +173,17 @@ impl Metrics {
 
     pub(crate) fn hook(&self, result: HookResult, events: u64) {
         self.hooks[result as usize].fetch_add(events, Relaxed);
+    }
+
+    pub(crate) fn forward(&self, result: ForwardResult) {
+        self.forwards[result as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts events of webhooks under a label.
+    pub(crate) fn event(&self, what: &'static str, count: u64) {
+        if count > 0 {
+            *self.events.lock().unwrap_or_else(|e| e.into_inner()).entry(what).or_default() += count;
+        }
     }
 
     pub(crate) fn call_opened(&self) {
@@ -212,6 +255,8 @@ impl Metrics {
             rtp_out: self.rtp_out.load(Relaxed),
             hooks: HookResult::ALL.iter().zip(&self.hooks).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
             audio: AudioResult::ALL.iter().zip(&self.audio).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
+            forwards: ForwardResult::ALL.iter().zip(&self.forwards).map(|(r, n)| (*r, n.load(Relaxed))).collect(),
+            events: self.events.lock().unwrap_or_else(|e| e.into_inner()).iter().map(|(what, n)| (*what, *n)).collect(),
             recordings_finished: self.recordings_finished.load(Relaxed),
             recordings_failed: self.recordings_failed.load(Relaxed),
             drops: *self.drops.lock().unwrap_or_else(|e| e.into_inner()),
@@ -223,6 +268,16 @@ impl MetricsSnapshot {
     /// How many webhook deliveries had this result.
     pub fn webhooks_with(&self, result: WebhookResult) -> u64 {
         self.webhooks.iter().find(|(r, _)| *r == result).map_or(0, |(_, n)| *n)
+    }
+
+    /// How many deliveries that were not ours had this result.
+    pub fn forwards_with(&self, result: ForwardResult) -> u64 {
+        self.forwards.iter().find(|(r, _)| *r == result).map_or(0, |(_, n)| *n)
+    }
+
+    /// Events inside webhooks that were counted under this label.
+    pub fn events_with(&self, what: &str) -> u64 {
+        self.events.iter().find(|(w, _)| *w == what).map_or(0, |(_, n)| *n)
     }
 
     /// Prometheus text format, version 0.0.4.
@@ -252,6 +307,10 @@ impl MetricsSnapshot {
         let rows = [("{result=\"finished\"}".into(), self.recordings_finished), ("{result=\"failed\"}".into(), self.recordings_failed)];
         let hooks: Vec<_> = self.hooks.iter().map(|(r, n)| (format!("{{result=\"{}\"}}", r.label()), *n)).collect();
         family("hook_events_total", "counter", &hooks);
+        let forwards: Vec<_> = self.forwards.iter().map(|(r, n)| (format!("{{result=\"{}\"}}", r.label()), *n)).collect();
+        family("forwards_total", "counter", &forwards);
+        let events: Vec<_> = self.events.iter().map(|(what, n)| (format!("{{what=\"{what}\"}}"), *n)).collect();
+        family("webhook_events_total", "counter", &events);
         family("recordings_total", "counter", &rows);
         let rows: Vec<_> = self.audio.iter().map(|(r, n)| (format!("{{event=\"{}\"}}", r.label()), *n)).collect();
         family("audio_connections_total", "counter", &rows);

@@ -8,19 +8,23 @@ mod bridges;
 mod cdr;
 mod control_task;
 mod figures;
+mod forward;
 mod http_client;
 pub(crate) mod http_server;
+mod intake;
 mod metrics;
 mod ng;
 mod observe;
 mod recorder;
+mod reload;
 mod routes;
 mod run;
 mod signup;
 mod store;
+mod tenants;
 mod tls;
 
-pub use metrics::{AudioResult, HookResult, Metrics, MetricsSnapshot};
+pub use metrics::{AudioResult, ForwardResult, HookResult, Metrics, MetricsSnapshot};
 pub use observe::{CallRef, DaemonEvent, Observed, Observer, WebhookResult};
 pub use run::{Daemon, DaemonError, DaemonHandle};
 
@@ -41,11 +45,13 @@ pub(crate) fn check_wavs(config: &Config) -> Result<(), String> {
     bridges::load_wavs(config).map(drop)
 }
 
-pub(crate) use bridges::Bridges;
+pub(crate) use bridges::{Bridges, bridge_name};
 pub(crate) use control_task::HostCommand;
 pub(crate) use http_client::GraphClient;
 pub(crate) use observe::Watch;
 pub(crate) use observe::unix_s as unix_now;
+pub(crate) use reload::Reloader;
 pub(crate) use signup::{keep_token, run as sign_up};
 pub(crate) use store::Receipt;
+pub(crate) use tenants::{NotChanged, Tenants};
 pub(crate) use tls::{certificate_end, random};

@@ -26,6 +26,12 @@ pub enum CallRef {
 pub enum WebhookResult {
     /// Signature good, queued, answered 200.
     Taken,
+    /// Signature good, but no envelope: 200, because Meta would only repeat it. Passed on if the app forwards what is not ours.
+    Unreadable,
+    /// The backlog of what is to be forwarded is full, 503: its calls are dealt with, and Meta sends the rest again.
+    ForwardFull,
+    /// Neither GET nor POST: 405.
+    WrongMethod,
     /// No `X-Hub-Signature-256`: 401.
     SignatureMissing,
     /// The header cannot be read: 401.
@@ -46,8 +52,11 @@ pub enum WebhookResult {
 
 impl WebhookResult {
     /// Every result, in counter order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Taken,
+        Self::Unreadable,
+        Self::ForwardFull,
+        Self::WrongMethod,
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureWrong,
@@ -62,6 +71,9 @@ impl WebhookResult {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Taken => "taken",
+            Self::Unreadable => "unreadable",
+            Self::ForwardFull => "forward_full",
+            Self::WrongMethod => "wrong_method",
             Self::SignatureMissing => "signature_missing",
             Self::SignatureMalformed => "signature_malformed",
             Self::SignatureWrong => "signature_wrong",
@@ -76,11 +88,12 @@ impl WebhookResult {
     /// The HTTP status it is answered with.
     pub const fn status(self) -> u16 {
         match self {
-            Self::Taken => 200,
+            Self::Taken | Self::Unreadable => 200,
+            Self::WrongMethod => 405,
             Self::SignatureMissing | Self::SignatureMalformed | Self::SignatureWrong => 401,
             Self::TooLarge => 413,
             Self::TooSlow => 408,
-            Self::QueueFull | Self::NotStored => 503,
+            Self::QueueFull | Self::NotStored | Self::ForwardFull => 503,
             Self::Broken => 400,
         }
     }
@@ -98,7 +111,7 @@ pub enum DaemonEvent {
     },
     /// An event of a delivery goes to its call.
     WebhookEvent {
-        /// `connect`, `terminate`, `status`, `errors`, `other`, `not_calls`, `other_number`.
+        /// `connect`, `terminate`, `status`, `errors`, `permission`, `carried`, `other`, `not_calls`, `other_number`, `observed`.
         what: &'static str,
         /// The call at Meta.
         wacid: Option<Wacid>,

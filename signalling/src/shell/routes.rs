@@ -3,43 +3,27 @@
 //! Decides: what Meta is answered, before anything is parsed. Given: requests. Refuses: to act on a call: verified bytes go into a bounded queue.
 
 use super::http_server::{BodyError, Reply, Service, method_not_allowed, query_pairs, read_body, text, typed};
+use super::intake::Intake;
 use super::metrics::Metrics;
 use super::observe::{DaemonEvent, Watch, WebhookResult, unix_ms};
-use super::store::{KeptDelivery, Receipt, Store};
-use crate::config::WebhookConfig;
+use super::store::KeptDelivery;
+use super::tenants::{Table, Tenants};
 use crate::webhook::{envelope, signature};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 #[cfg(test)]
 mod tests;
 
-/// A verified delivery that waits for the control task. Holds its share of the memory budget until it is dropped.
-pub(super) struct Delivery {
-    pub(super) kept: KeptDelivery,
-    /// Taken by whoever deals with it.
-    pub(super) receipt: Option<Receipt>,
-    pub(super) _budget: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        // Nobody took it: the daemon stops, and the next one will.
-        if let Some(receipt) = self.receipt.take() {
-            receipt.leave();
-        }
-    }
-}
-
 /// What the public listener knows.
 pub(super) struct Routes {
-    pub(super) webhook: Option<WebhookConfig>,
-    pub(super) queue: mpsc::Sender<Delivery>,
-    pub(super) store: Arc<Store>,
+    /// Who is served; nobody when the daemon serves Direct mode only.
+    pub(super) tenants: Arc<Tenants>,
+    pub(super) intake: Intake,
     pub(super) bodies: Arc<Semaphore>,
     pub(super) read_timeout: Duration,
     /// Media calls that have not ended.
@@ -53,11 +37,16 @@ pub(super) struct Routes {
 impl Service for Routes {
     async fn handle(&self, request: Request<Incoming>) -> Reply {
         let path = request.uri().path();
-        if let Some(webhook) = self.webhook.as_ref().filter(|w| w.path == path) {
+        let table = self.tenants.now();
+        if table.apps_at(path).next().is_some() {
             return match *request.method() {
-                Method::GET => challenge(webhook, request.uri().query().unwrap_or_default()),
-                Method::POST => self.deliver(webhook, request).await,
-                _ => method_not_allowed("GET, POST"),
+                Method::GET => challenge(&table, path, request.uri().query().unwrap_or_default()),
+                Method::POST => self.deliver(&table, request).await,
+                _ => {
+                    self.metrics.webhook(WebhookResult::WrongMethod);
+                    self.watch.tell(DaemonEvent::WebhookIn { result: WebhookResult::WrongMethod, bytes: 0 });
+                    method_not_allowed("GET, POST")
+                }
             };
         }
         match path {
@@ -91,8 +80,8 @@ impl Routes {
         text(StatusCode::OK, "ok\n")
     }
 
-    async fn deliver(&self, webhook: &WebhookConfig, request: Request<Incoming>) -> Reply {
-        let (result, bytes) = self.take(webhook, request).await;
+    async fn deliver(&self, table: &Table, request: Request<Incoming>) -> Reply {
+        let (result, bytes) = self.take(table, request).await;
         self.metrics.webhook(result);
         self.watch.tell(DaemonEvent::WebhookIn { result, bytes });
         if result != WebhookResult::Taken {
@@ -103,11 +92,12 @@ impl Routes {
         text(status, format!("{}\n", result.label()))
     }
 
-    async fn take(&self, webhook: &WebhookConfig, request: Request<Incoming>) -> (WebhookResult, usize) {
+    async fn take(&self, table: &Table, request: Request<Incoming>) -> (WebhookResult, usize) {
         // Without the header nothing can be proven: the body is not even read.
         let Some(header) = request.headers().get("x-hub-signature-256").cloned() else { return (WebhookResult::SignatureMissing, 0) };
         let content_type =
             request.headers().get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok()).unwrap_or("application/json").to_owned();
+        let path = request.uri().path().to_owned();
         let body = match read_body(request.into_body(), envelope::BODY_BYTES_MAX, self.read_timeout, &self.bodies).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => return (WebhookResult::TooLarge, 0),
@@ -116,21 +106,23 @@ impl Routes {
             Err(BodyError::Broken) => return (WebhookResult::Broken, 0),
         };
         let bytes = body.bytes.len();
-        let secrets: Vec<&[u8]> = webhook.app_secrets.iter().map(|s| s.expose().as_bytes()).collect();
+        //= meta#R-14  any of the apps on this URL may have signed, each with its new secret or its old one
+        let secrets = table.apps_at(&path).flat_map(|app| app.app_secrets.iter().map(move |s| (app, s.expose().as_bytes())));
+        let (apps, secrets): (Vec<_>, Vec<_>) = secrets.unzip();
         // A header that is not text cannot be a signature; it must not read as a missing one.
         let header = header.to_str().unwrap_or("not text");
         //= meta#R-45  over the raw bytes, before anything is parsed
         let result = match signature::verify(&body.bytes, Some(header), &secrets) {
             //= meta#R-38  the queue, then the answer; what it means comes later
-            Ok(_) => {
+            Ok(index) => {
                 let kept = KeptDelivery {
-                    app: String::new(),
+                    app: apps[index].name.clone(),
                     signature: header.to_owned(),
                     content_type,
                     at_unix_ms: unix_ms(),
                     body: body.bytes,
                 };
-                self.queue(kept, body.budget).await
+                self.intake.take(kept, body.budget).await
             }
             Err(signature::SignatureError::Missing) => WebhookResult::SignatureMissing,
             Err(signature::SignatureError::Malformed) => WebhookResult::SignatureMalformed,
@@ -140,23 +132,8 @@ impl Routes {
     }
 }
 
-impl Routes {
-    /// Keeps a proven delivery and queues it: after that it can be answered 200.
-    async fn queue(&self, kept: KeptDelivery, budget: Option<OwnedSemaphorePermit>) -> WebhookResult {
-        // The place comes first: what is kept and then not queued would come again after a restart although Meta was told 503.
-        let Ok(place) = self.queue.try_reserve() else { return WebhookResult::QueueFull };
-        match self.store.keep(&kept).await {
-            Ok(receipt) => {
-                place.send(Delivery { kept, receipt: Some(receipt), _budget: budget });
-                WebhookResult::Taken
-            }
-            Err(_) => WebhookResult::NotStored,
-        }
-    }
-}
-
 /// Answers Meta's verification request: the raw text back, if the token is ours.
-fn challenge(webhook: &WebhookConfig, query: &str) -> Reply {
+fn challenge(table: &Table, path: &str, query: &str) -> Reply {
     let (mut mode, mut token, mut challenge) = (None, None, None);
     for (name, value) in query_pairs(query) {
         match name.as_str() {
@@ -166,7 +143,8 @@ fn challenge(webhook: &WebhookConfig, query: &str) -> Reply {
             _ => {}
         }
     }
-    let known = token.is_some_and(|t| webhook.verify_token.matches(t.as_bytes()));
+    // Every app is compared, so that time does not tell which one was close.
+    let known = token.is_some_and(|t| table.apps_at(path).fold(false, |known, app| app.verify_token.matches(t.as_bytes()) | known));
     match challenge {
         Some(back) if known && mode.as_deref() == Some("subscribe") && back.len() <= CHALLENGE_BYTES_MAX => text(StatusCode::OK, back),
         _ => text(StatusCode::FORBIDDEN, "verification refused: hub.mode, hub.verify_token or hub.challenge is missing or wrong\n"),

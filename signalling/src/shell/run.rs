@@ -4,21 +4,25 @@
 
 use super::bridges::Bridges;
 use super::cdr;
-use super::control_task::{ControlTask, HostCommand, Inputs, MediaTable, Number, Stop};
+use super::control_task::{ControlTask, HostCommand, Inputs, Left, MediaTable, Stop};
+use super::forward::Forwarder;
 use super::http_client::GraphClient;
 use super::http_server::{Limits, serve};
+use super::intake::Intake;
 use super::metrics::{Metrics, MetricsSnapshot};
 use super::ng::{Ng, NgSockets};
 use super::observe::{CallRef, Observer, Watch, unix_s};
 use super::recorder::Done;
+use super::reload::Reloader;
 use super::routes::{BODIES_BYTES_MAX, Routes};
 use super::store::{Found, Receipt, Store};
+use super::tenants::Tenants;
 use super::tls::{self, OsEntropy};
-use crate::config::Config;
+use crate::config::{Config, ProcessSecrets, read_one_number};
 use crate::control::{Book, Direct, EventHub, Hooks, Memory, Native};
-use crate::sdp::KeyExchange;
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
 use crate::verdict::is_unroutable;
+use crate::webhook::dedup;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -48,6 +52,7 @@ pub struct DaemonHandle {
     engine_calls: std::sync::Weak<Engine>,
     stop: watch::Sender<Stop>,
     host: mpsc::Sender<HostCommand>,
+    reloader: Arc<Reloader>,
     control: Option<JoinHandle<()>>,
     certificate: Option<Arc<tls::Certificate>>,
 }
@@ -79,8 +84,8 @@ impl Daemon {
         let tls = certificate.as_ref().map(tls::Certificate::server_config).transpose()?.map(TlsAcceptor::from);
         let (host, host_rx) = mpsc::channel(HOST_COMMANDS_MAX);
         let bridges = Arc::new(Bridges::start(&config, &watch_, &metrics, recorded(host.clone()))?);
-        let tokens = config.numbers.iter().map(|n| (Arc::from(n.phone_number_id.as_str()), n.access_token.clone())).collect();
-        let graph = Arc::new(GraphClient::new(&config.graph, tokens)?);
+        let tenants = Arc::new(Tenants::of(&config));
+        let graph = Arc::new(GraphClient::new(&config.graph, Arc::clone(&tenants))?);
         let http = listen(config.http.listen, "http.listen")?;
         let direct_socket = config.direct.as_ref().map(|d| listen(d.listen, "direct.listen")).transpose()?;
         let api_socket = config.api.as_ref().map(|a| listen(a.listen, "api.listen")).transpose()?;
@@ -103,6 +108,7 @@ impl Daemon {
             }
         };
         let store = Arc::new(store);
+        restore_numbers(&found.numbers, &tenants, &bridges, config.record.is_some());
         let engine = Arc::new(Engine::start(config.engine.clone()).map_err(|e| format!("engine: {e}"))?);
         warn_if_unreachable(engine.config());
 
@@ -140,10 +146,20 @@ impl Daemon {
                 watch_.clone(),
             ))
         });
-        let routes = Arc::new(Routes {
-            webhook: config.webhook.clone(),
-            queue: webhook_tx,
+        let intake =
+            Intake { tenants: Arc::clone(&tenants), store: Arc::clone(&store), forwarder: Forwarder::start(&metrics)?, queue: webhook_tx };
+        let deliveries = found.deliveries.into_iter().map(|(kept, receipt)| intake.resume(kept, receipt)).collect();
+        let left = Left { deliveries, open: found.open, ended: found.ended };
+        let reloader = Arc::new(Reloader {
+            tenants: Arc::clone(&tenants),
+            bridges: Arc::clone(&bridges),
             store: Arc::clone(&store),
+            host: host.clone(),
+            started: config.clone(),
+        });
+        let routes = Arc::new(Routes {
+            tenants: Arc::clone(&tenants),
+            intake,
             bodies,
             read_timeout: limits.read_timeout,
             calls: Box::new({
@@ -155,11 +171,6 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             watch: watch_.clone(),
         });
-        let numbers: HashMap<Arc<str>, _> = config
-            .numbers
-            .iter()
-            .map(|n| (Arc::from(n.phone_number_id.as_str()), Number { bridge: n.bridge.clone(), waits: n.waits }))
-            .collect();
         let prompts: HashMap<_, _> = config.prompts.iter().map(|p| (p.name.clone(), p.wav.clone())).collect();
         let mut entropy = OsEntropy;
         let book = Book::new(&mut entropy);
@@ -184,15 +195,14 @@ impl Daemon {
                 watch: watch_.clone(),
                 stop: closed.clone(),
                 memory: std::sync::Mutex::new(Memory::default()),
+                reloader: Arc::clone(&reloader),
             })
         });
-        let keyed_by_sdes = config.numbers.iter().filter(|n| n.keying == KeyExchange::Sdes);
-        let sdes_numbers = keyed_by_sdes.map(|n| Arc::from(n.phone_number_id.as_str())).collect();
         let task = ControlTask {
             sessions: Sessions::new(SessionConfig {
                 auto_answer: false,
                 calls_max,
-                sdes_numbers,
+                sdes_numbers: tenants.now().sdes_numbers(),
                 ring_deadline: Span::from_nanos(config.outbound.ring_max.as_nanos() as u64),
                 answer_signal: config.outbound.answer_signal,
                 ..SessionConfig::default()
@@ -200,7 +210,9 @@ impl Daemon {
             engine: Arc::clone(&engine),
             graph,
             bridges,
-            numbers,
+            tenants,
+            trunks: config.trunks.clone(),
+            told: dedup::Memory::new(TOLD_MAX, TOLD_TTL),
             prompts,
             book,
             hub: Arc::clone(&hub),
@@ -263,18 +275,18 @@ impl Daemon {
                 if let (Some(native), Some(socket)) = (native, api_socket.and_then(into_tokio)) {
                     servers.push(tokio::spawn(serve(socket, None, api_limits, native, closed_api)));
                 }
-                task.run(inputs, found).await;
+                task.run(inputs, left).await;
                 if let Some(hooks) = hooks {
                     hooks.stop(HOOKS_STOP_MAX).await;
                 }
+                // What was not delivered by now is left to the next process.
+                store.freeze();
                 // `send` fails when no server is left to hear it.
                 let _ = close.send(true);
                 for server in servers {
                     let _ = server.await;
                 }
             });
-            // What was not delivered by now is left to the next process.
-            store.freeze();
             runtime.shutdown_timeout(Duration::from_secs(1));
             events_over.store(true, Ordering::Relaxed);
             // A panic there has been reported by its own thread.
@@ -292,6 +304,7 @@ impl Daemon {
             engine_calls,
             stop,
             host,
+            reloader,
             control: Some(control),
             certificate,
         })
@@ -343,6 +356,11 @@ impl DaemonHandle {
     /// does not take them says so by [`DaemonEvent::DigitsRefused`](super::DaemonEvent::DigitsRefused).
     pub fn send_digits(&self, call: CallKey, symbols: &str, tone_ms: Option<u32>) -> Result<(), DaemonError> {
         self.send(HostCommand::Digits { call, symbols: symbols.into(), tone_ms })
+    }
+
+    /// Takes over apps, secrets and numbers of a new configuration; running calls stay as they are. Returns the sections that differ and need a restart.
+    pub fn reload(&self, config: &Config) -> Result<Vec<&'static str>, DaemonError> {
+        self.reloader.reload(config).map_err(DaemonError)
     }
 
     /// Starts to drain: no new calls, running ones may finish within the configured time. Returns at once.
@@ -433,6 +451,24 @@ fn warn_if_unreachable(config: &EngineConfig) {
     }
 }
 
+/// Takes up the numbers that the API had added. One that cannot be used any more is told and stays in the store.
+fn restore_numbers(numbers: &[(String, String)], tenants: &Tenants, bridges: &Bridges, records: bool) {
+    for (id, text) in numbers {
+        let read = read_one_number(text, &ProcessSecrets, records, &bridges.audio_targets())
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        let put = read.and_then(|number| {
+            bridges.load(&number.bridge)?;
+            tenants.put(number).map_err(|why| format!("{why:?}"))
+        });
+        if let Err(why) = put {
+            tracing::error!(number = id, why, "a number that the API had added cannot be served");
+        }
+    }
+}
+
+/// Events without a call that are remembered, and for how long.
+const TOLD_MAX: usize = 50_000;
+const TOLD_TTL: Span = Span::from_secs(48 * 3_600);
 /// How long a stop waits for events to be delivered.
 const HOOKS_STOP_MAX: Duration = Duration::from_secs(3);
 /// How long the event thread waits before it looks whether it should end.

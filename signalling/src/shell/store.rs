@@ -79,6 +79,8 @@ pub(crate) struct Found {
     pub(crate) open: Vec<(u64, OpenCall)>,
     /// Calls that have ended, oldest first.
     pub(crate) ended: Vec<Wacid>,
+    /// Numbers that the API has added: id and section.
+    pub(crate) numbers: Vec<(String, String)>,
 }
 
 /// Holds a delivery in the store. When the last clone is dropped the delivery has been dealt with.
@@ -130,13 +132,14 @@ enum Op {
     Handled(u64),
     Open { row: u64, value: Vec<u8>, done: Option<oneshot::Sender<bool>> },
     Ended { row: Option<u64>, wacid: Option<Wacid>, at_unix_s: i64 },
+    Number { id: String, text: Option<String>, done: oneshot::Sender<bool> },
     Close,
 }
 
 impl Op {
     /// Whether somebody waits for it.
     fn is_urgent(&self) -> bool {
-        matches!(self, Self::Keep { .. } | Self::Open { done: Some(_), .. } | Self::Close)
+        matches!(self, Self::Keep { .. } | Self::Number { .. } | Self::Open { done: Some(_), .. } | Self::Close)
     }
 }
 
@@ -235,6 +238,17 @@ impl Store {
         let _ = kept.ops.send(Op::Ended { row, wacid: wacid.cloned(), at_unix_s });
     }
 
+    /// Keeps the section of a number, or forgets it. Without a file it lasts as long as the process.
+    pub(crate) async fn put_number(&self, id: &str, text: Option<&str>) -> Result<(), String> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let (done, written) = oneshot::channel();
+        let sent = kept.ops.send(Op::Number { id: id.to_owned(), text: text.map(str::to_owned), done });
+        if sent.is_err() || !written.await.unwrap_or(false) {
+            return Err("the store cannot be written: the change lasts until the daemon ends".into());
+        }
+        Ok(())
+    }
+
     /// From now on, whatever is let go of was not dealt with: the next process will.
     pub(crate) fn freeze(&self) {
         if let Some(kept) = &self.kept {
@@ -314,6 +328,7 @@ fn prune(db: &Database, now_unix_s: i64) -> Result<(), redb::Error> {
     {
         txn.open_table(DELIVERIES)?;
         txn.open_table(OPEN)?;
+        txn.open_table(NUMBERS)?;
         let mut ended = txn.open_table(ENDED)?;
         ended.retain(|_, at| at > now_unix_s - ENDED_KEPT_S)?;
         let mut ages: Vec<(i64, String)> =
@@ -351,6 +366,10 @@ fn read(db: &Database, ops: &mpsc::Sender<Op>, shared: &Arc<Shared>) -> Result<(
             Some(call) => found.open.push((row.value(), call)),
             None => tracing::error!(row = row.value(), "an open call cannot be read"),
         }
+    }
+    for entry in txn.open_table(NUMBERS)?.iter()? {
+        let (id, text) = entry?;
+        found.numbers.push((id.value().to_owned(), text.value().to_owned()));
     }
     let mut ended: Vec<(i64, Wacid)> = Vec::new();
     for entry in txn.open_table(ENDED)?.iter()? {
@@ -397,7 +416,7 @@ fn write(db: &Database, queue: &mpsc::Receiver<Op>) {
         for op in lazy.drain(..) {
             match op {
                 // Whoever waited may have gone away.
-                Op::Keep { done, .. } | Op::Open { done: Some(done), .. } => drop(done.send(is_kept)),
+                Op::Keep { done, .. } | Op::Number { done, .. } | Op::Open { done: Some(done), .. } => drop(done.send(is_kept)),
                 Op::Close => is_over = true,
                 // What was not written stays to be written, in its order, as long as that is not too much.
                 op if !is_kept && again.len() < BATCH_MAX / 2 => again.push(op),
@@ -422,6 +441,7 @@ fn apply(txn: &WriteTransaction, ops: &[Op]) -> Result<(), redb::Error> {
     let mut deliveries = txn.open_table(DELIVERIES)?;
     let mut open = txn.open_table(OPEN)?;
     let mut ended = txn.open_table(ENDED)?;
+    let mut numbers = txn.open_table(NUMBERS)?;
     for op in ops {
         match op {
             Op::Keep { delivery, row, .. } => drop(deliveries.insert(delivery, row.as_slice())?),
@@ -435,6 +455,8 @@ fn apply(txn: &WriteTransaction, ops: &[Op]) -> Result<(), redb::Error> {
                     ended.insert(wacid.as_str(), at_unix_s)?;
                 }
             }
+            Op::Number { id, text: Some(text), .. } => drop(numbers.insert(id.as_str(), text.as_str())?),
+            Op::Number { id, text: None, .. } => drop(numbers.remove(id.as_str())?),
             Op::Close => {}
         }
     }
@@ -447,6 +469,8 @@ const DELIVERIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("delive
 const OPEN: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("open");
 /// Call id to when it ended, in seconds since 1970.
 const ENDED: TableDefinition<'_, &str, i64> = TableDefinition::new("ended");
+/// Number id to its section, as the API was given it.
+const NUMBERS: TableDefinition<'_, &str, &str> = TableDefinition::new("numbers");
 /// How long ended calls are remembered: as long as the session machine does (R-36).
 const ENDED_KEPT_S: i64 = 48 * 3_600;
 /// Ended calls that are read back; as many as the session machine remembers.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::sdp::KeyExchange;
 use crate::session::{
     CallConnect, CallStatus, CallStatusKind, CallTerminate, Carried, Direction, Event, MetaError, OtherEvent, Party, PermissionReply,
     Personal, SdpText, SdpType, TerminateStatus, Wacid,
@@ -134,14 +135,38 @@ fn read_other_field(field: &str, value: &Value, events: &mut Vec<Event>) {
         "messages" => {
             let metadata = value.get("metadata").unwrap_or(&Value::Null);
             let number: Option<Arc<str>> = text(metadata, "phone_number_id").map(Into::into);
-            events.extend(array(value, "messages").filter_map(|message| read_permission(message, value, number.clone())));
+            for message in array(value, "messages") {
+                events.extend(read_permission(message, value, number.clone()));
+                //= whatsapp-calling#section-3.10  a voicemail is an audio message whose id is that of the call
+                let id = text(message, "id").filter(|id| id.starts_with("wacid.")).and_then(|id| Wacid::new(&id));
+                if let (Some(wacid), Some("audio")) = (id, text(message, "type").as_deref()) {
+                    events.push(carried("call.voicemail_available", Some(wacid), number.clone(), message));
+                }
+            }
         }
         "account_settings_update" => {
             let settings = value.get("phone_number_settings").unwrap_or(&Value::Null);
             events.push(carried("account.settings_update", None, text(settings, "phone_number_id").map(Into::into), value));
         }
         "account_update" => events.push(carried("account.update", None, None, value)),
+        "partner_solutions" => events.push(carried("account.partner_solutions", None, None, value)),
         _ => {}
+    }
+}
+
+/// What a change of settings says of how the number is keyed from now on (3.11).
+pub fn keying_of_settings(carried: &Carried) -> Option<KeyExchange> {
+    if carried.kind != "account.settings_update" {
+        return None;
+    }
+    let value: Value = serde_json::from_str(carried.json.reveal()).ok()?;
+    let calling = value.pointer("/phone_number_settings/calling")?;
+    // The setting itself, or where Meta's page keeps it for numbers with SIP.
+    let word = text(calling, "srtp_key_exchange_protocol").or_else(|| text(calling.get("sip")?, "srtp_key_exchange_protocol"))?;
+    match &*word.to_ascii_lowercase() {
+        "dtls" => Some(KeyExchange::Dtls),
+        "sdes" => Some(KeyExchange::Sdes),
+        _ => None,
     }
 }
 

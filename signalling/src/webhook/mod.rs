@@ -3,5 +3,6 @@
 pub mod dedup;
 #[cfg(feature = "daemon")]
 pub mod envelope;
+pub mod intake;
 #[cfg(feature = "daemon")]
 pub mod signature;

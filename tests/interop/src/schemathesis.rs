@@ -97,6 +97,7 @@ fn configure(sim: &Sim, directory: &Path) -> Config {
         keying: Default::default(),
         bridge: BridgeConfig::ECHO,
         waits: true,
+        ..NumberConfig::new("", Secret::new(""))
     }];
     config.record = Some(RecordConfig { directory: directory.join("recordings"), ogg: true, wav: false });
     config.drain_max = std::time::Duration::from_secs(1);

@@ -148,9 +148,11 @@ struct Entry {
     silent_since: Option<Time>,
     asked: Vec<Asked>,
     ended_at: Option<Time>,
-    /// When a webhook with its end was first answered 200.
+    /// Apps, by their secrets, and events that each has answered 200.
+    heard: Vec<(String, String)>,
+    /// When its end had been answered 200 by every app.
     told_at: Option<Time>,
-    /// When a webhook with its `connect` was first answered 200.
+    /// When its `connect` had been answered 200 by every app.
     announced_at: Option<Time>,
 }
 
@@ -214,6 +216,22 @@ impl Ledger {
         id
     }
 
+    /// A user writes to a number: a message among nothing else, for every app of the number. Returns what it says.
+    pub fn user_writes(&mut self, number: usize, now: Time) -> String {
+        let text = format!("message {}", self.next);
+        let number = self.config.numbers[number].clone();
+        let message = json!({"from": "447700900001", "id": format!("wamid.{}", self.next), "type": "text", "text": {"body": text}});
+        let metadata = json!({"display_phone_number": number.account.display_number, "phone_number_id": number.account.phone_number_id});
+        let value = json!({"messaging_product": "whatsapp", "metadata": metadata, "messages": [message]});
+        let body = json!({"object": "whatsapp_business_account",
+            "entry": [{"id": number.account.waba_id, "changes": [{"field": "messages", "value": value}]}]});
+        let body = body.to_string().into_bytes();
+        for secret in number.app_secrets {
+            self.send(&body, Vec::new(), secret, now);
+        }
+        text
+    }
+
     /// Takes a request: method, path, `Authorization`, body.
     pub fn handle_request(&mut self, method: &str, path: &str, authorization: Option<&str>, body: &[u8], now: Time) -> Wire {
         let rates = self.config.rates;
@@ -263,6 +281,15 @@ impl Ledger {
         }
         for (call, event) in &post.events {
             let Some(entry) = self.calls.get_mut(call) else { continue };
+            // A business that hears by several apps may go by one of them: it knows for sure when each has been answered.
+            let told = (post.secret.clone(), event.clone());
+            if !entry.heard.contains(&told) {
+                entry.heard.push(told);
+            }
+            let apps = self.config.numbers[entry.number].app_secrets.len();
+            if entry.heard.iter().filter(|(_, heard)| heard == event).count() < apps {
+                continue;
+            }
             match event.as_str() {
                 "terminate" => entry.told_at = entry.told_at.or(Some(now)),
                 "connect" => entry.announced_at = entry.announced_at.or(Some(now)),
@@ -352,6 +379,7 @@ impl Ledger {
             silent_since: None,
             asked: Vec::new(),
             ended_at: None,
+            heard: Vec::new(),
             told_at: None,
             announced_at: None,
         };
@@ -425,7 +453,7 @@ impl Ledger {
     fn advance(&mut self, id: &str, now: Time) {
         let silence_max = self.config.silence_max;
         let Some(entry) = self.calls.get_mut(id) else { return };
-        if entry.silent_since.is_some_and(|since| since + silence_max <= now) {
+        if entry.state == State::Active && entry.silent_since.is_some_and(|since| since + silence_max <= now) {
             return self.end(id, EndedBy::Silence, now);
         }
         match entry.state {
@@ -466,7 +494,6 @@ impl Ledger {
 
     /// Sends an event of a call to every app of its number.
     fn tell(&mut self, id: &str, event: &str, at: Time) {
-        let rates = self.config.rates;
         let entry = &self.calls[id];
         let number = self.config.numbers[entry.number].clone();
         let writer = Writer {
@@ -486,28 +513,28 @@ impl Ledger {
             status => writer.status(status, at).body,
         };
         for secret in number.app_secrets {
-            let post = Post {
-                id: 0,
-                signature: sign(&secret, &body),
-                body: body.clone(),
-                events: vec![(id.to_owned(), event.to_owned())],
-                secret,
-            };
-            let mut due = at + self.within(20, 200);
-            if self.chance(rates.delayed) {
-                due += self.within(200, 3_000);
-            }
-            if self.chance(rates.duplicated) {
-                self.duplicates += 1;
-                let again = due + self.within(0, 5_000);
-                self.push(again, post.clone());
-            }
-            if self.chance(rates.batched) {
-                let until = due + Span::from_millis(300);
-                self.gathering.entry(post.secret.clone()).or_insert((until, Vec::new())).1.push(post);
-            } else {
-                self.push(due, post);
-            }
+            self.send(&body, vec![(id.to_owned(), event.to_owned())], secret, at);
+        }
+    }
+
+    /// Puts a body on its way to one app: soon or late, once or twice, alone or with others.
+    fn send(&mut self, body: &[u8], events: Vec<(String, String)>, secret: String, at: Time) {
+        let rates = self.config.rates;
+        let post = Post { id: 0, signature: sign(&secret, body), body: body.to_vec(), events, secret };
+        let mut due = at + self.within(20, 200);
+        if self.chance(rates.delayed) {
+            due += self.within(200, 3_000);
+        }
+        if self.chance(rates.duplicated) {
+            self.duplicates += 1;
+            let again = due + self.within(0, 5_000);
+            self.push(again, post.clone());
+        }
+        if self.chance(rates.batched) {
+            let until = due + Span::from_millis(300);
+            self.gathering.entry(post.secret.clone()).or_insert((until, Vec::new())).1.push(post);
+        } else {
+            self.push(due, post);
         }
     }
 
@@ -566,7 +593,8 @@ impl Ledger {
 
 /// When something happens to a call by itself.
 fn next_of(entry: &Entry, config: &LedgerConfig) -> Option<Time> {
-    let silence = entry.silent_since.map(|since| since + config.silence_max);
+    // Before the pick-up nobody expects media, and the other partner has media of its own.
+    let silence = entry.silent_since.filter(|_| entry.state == State::Active).map(|since| since + config.silence_max);
     let own = match entry.state {
         State::Ended(_) => return None,
         State::Ringing | State::PreAccepted => {

@@ -482,7 +482,7 @@ pub(crate) fn is_target(targets: &[AddressRange], address: SocketAddr) -> bool {
 }
 
 /// What is told of an address outside the list.
-pub(crate) const NO_TARGET: &str = "the RTP leg's remote address is in none of the ranges that plain RTP may go to (rtp_targets, R-10)";
+pub const NO_TARGET: &str = "the RTP leg's remote address is in none of the ranges that plain RTP may go to (rtp_targets, R-10)";
 
 /// What is noted with a packet that waits for the gate.
 #[derive(Clone, Copy)]

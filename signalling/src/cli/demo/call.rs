@@ -183,6 +183,7 @@ fn configure(options: &Options, sim: &Sim, greeting_path: &Path, has_ipv6: bool,
             keying: Default::default(),
             bridge: BridgeConfig { kind: BridgeKind::PlayThenEcho(greeting_path.to_owned()), record: true },
             waits: false,
+            ..NumberConfig::new("", Secret::new(""))
         }],
         record: Some(RecordConfig { directory: options.out.clone(), ogg: true, wav: true }),
         drain_max: Duration::from_secs(1),

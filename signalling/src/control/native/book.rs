@@ -4,7 +4,7 @@
 //! when signalling and media are both over). Refuses: to act on a call, and to keep anything without bound.
 
 use crate::control::figures::stats_json;
-use crate::session::{CallKey, CallStatusKind, Carried, MetaError, Notice, Party, PermissionReply, Personal, Wacid};
+use crate::session::{CallKey, CallStatusKind, Carried, Direction, Event, MetaError, Notice, Party, PermissionReply, Personal, Wacid};
 use crate::shell::Receipt;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -286,6 +286,32 @@ impl Book {
             "number_id": carried.phone_number_id.as_deref(), "data": data,
         });
         self.push(call, carried.kind, body, at);
+    }
+
+    /// A call that is another partner's on a number that we may receive for.
+    pub(crate) fn observed(&mut self, event: &Event, at: At) {
+        let (wacid, number, data) = match event {
+            Event::Connect(c) => {
+                let outbound = c.direction == Some(Direction::BusinessInitiated);
+                let data =
+                    json!({ "event": "connect", "direction": if outbound { "outbound" } else { "inbound" }, "user": user_json(&c.user) });
+                (&c.wacid, &c.phone_number_id, data)
+            }
+            Event::Terminate(t) => {
+                let errors: Vec<_> = t.errors.iter().map(|e| json!({ "code": e.code, "details": e.details })).collect();
+                (&t.wacid, &t.phone_number_id, json!({ "event": "terminate", "billed_s": t.duration_s, "errors": errors }))
+            }
+            Event::Status(s) => {
+                let status = match s.status {
+                    CallStatusKind::Ringing => "ringing",
+                    CallStatusKind::Accepted => "accepted",
+                    CallStatusKind::Rejected => "rejected",
+                };
+                (&s.wacid, &s.phone_number_id, json!({ "event": status }))
+            }
+            _ => return,
+        };
+        self.push(None, "call.observed", json!({ "wacid": wacid.as_str(), "number_id": number.as_deref(), "data": data }), at);
     }
 
     /// Meta complains without naming a call.

@@ -81,6 +81,8 @@ pub(crate) enum ApiError {
     WrongState { state: &'static str, hint: &'static str },
     /// Not one of our numbers.
     NoSuchNumber,
+    /// A number that we may receive for and not send.
+    ReceiveOnly,
     /// Not one of our prompts.
     NoSuchPrompt,
     /// The node takes no new calls.
@@ -120,6 +122,12 @@ impl From<ApiError> for Problem {
                 "NO_SUCH_NUMBER",
                 "number_id is not configured here",
                 "send the phone_number_id of a [[number]] of the configuration",
+            ),
+            ApiError::ReceiveOnly => Self::new(
+                StatusCode::CONFLICT,
+                "NUMBER_RECEIVE_ONLY",
+                "this number only receives: another partner, or the customer, sends with it",
+                "call with a number whose role is full; docs/patterns tells which partner may do what",
             ),
             ApiError::NoSuchPrompt => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

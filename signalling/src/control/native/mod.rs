@@ -2,6 +2,7 @@
 //!
 //! `book` knows the calls, `events` spreads what happens, `hooks` delivers it, `service` answers requests, `contract` is what the service asks of the control task.
 
+mod admin;
 mod bodies;
 mod book;
 mod contract;

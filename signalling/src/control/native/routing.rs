@@ -38,16 +38,17 @@ pub(super) fn find(method: &Method, parts: &[&str]) -> Found {
         let pattern: Vec<&str> = route.pattern.split('/').collect();
         pattern.len() == parts.len() && pattern.iter().zip(parts).all(|(p, part)| p == part || (*p == "*" && !part.is_empty()))
     };
-    let mut found = ROUTES.iter().filter(fits).peekable();
-    if found.peek().is_none() {
+    let found = ROUTES.iter().filter(fits);
+    if found.clone().next().is_none() {
         return Found::Nothing;
     }
     let mut allowed = (false, false);
+    if let Some(route) = found.clone().find(|route| route.method == method.as_str()) {
+        return Found::Route(route);
+    }
     for route in found {
-        if route.method == method.as_str() {
-            return Found::Route(route);
-        }
         match route.method {
+            "PUT" | "DELETE" => return Found::WrongMethod("GET, PUT, DELETE"),
             "GET" => allowed.0 = true,
             _ => allowed.1 = true,
         }
@@ -94,6 +95,16 @@ pub(super) const ROUTES: &[Route] = &[
     get("node", Scope::Node, &[200, 401, 403, 503]),
     post("node/drain", Scope::Node, &[200, 400, 401, 403, 408, 409, 413, 415, 422, 503]),
     post("node/undrain", Scope::Node, &[200, 400, 401, 403, 408, 409, 413, 415, 422, 503]),
+    get("numbers", Scope::Admin, &[200, 401, 403]),
+    get("numbers/*", Scope::Admin, &[200, 401, 403, 404]),
+    Route {
+        method: "PUT",
+        pattern: "numbers/*",
+        scope: Some(Scope::Admin),
+        answers: &[200, 201, 400, 401, 403, 404, 408, 409, 413, 422, 503],
+    },
+    Route { method: "DELETE", pattern: "numbers/*", scope: Some(Scope::Admin), answers: &[200, 401, 403, 404, 409, 422] },
+    post("node/reload", Scope::Admin, &[200, 400, 401, 403, 408, 409, 413, 415, 422, 503]),
     get("events", Scope::Events, &[101, 401, 403, 426, 503]),
 ];
 

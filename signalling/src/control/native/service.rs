@@ -9,13 +9,15 @@ use super::events::EventHub;
 use super::idempotency::{Answer, Idempotency, KEY_BYTES_MAX, Key, Seen};
 use super::routing::{self, Found, Route};
 use super::stream::{self, Filter};
-use crate::config::{ApiConfig, AudioTarget, BridgeConfig, BridgeKind, Scope};
+use crate::config::{ApiConfig, AudioTarget, BridgeConfig, BridgeKind, NumberRole, Scope};
 use crate::control::figures::stats_json;
 use crate::control::problem::Problem;
+use crate::control::rtp_body::BadLeg;
+use crate::control::voip::{VOIP_ONLY, names_outside, refusal as voip_refusal};
 use crate::graph::code::Cause;
 use crate::session::{Dial, Personal};
 use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
-use crate::shell::{GraphClient, HostCommand, Watch};
+use crate::shell::{GraphClient, HostCommand, Reloader, Watch};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -54,6 +56,8 @@ pub(crate) struct Native {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) listeners: Arc<Semaphore>,
     pub(crate) memory: Mutex<Memory>,
+    /// Changes of numbers and of the configuration.
+    pub(crate) reloader: Arc<Reloader>,
 }
 
 /// What the API remembers of requests.
@@ -110,14 +114,18 @@ impl Native {
         }
         let call = |id: &str| ApiCallId::of(id);
         let query = request.uri().query().unwrap_or_default();
-        let op = match *parts {
-            ["calls"] => list_op(query)?,
-            ["calls", id] => ApiOp::Show(call(id)),
-            ["calls", id, "timeline"] => ApiOp::Timeline(call(id)),
-            ["calls", id, "stats"] => ApiOp::Stats(call(id)),
-            ["node"] => ApiOp::Node,
-            ["permissions"] => return self.permission(query).await,
-            ["events"] => return self.events(request),
+        let op = match (route.method, parts) {
+            ("GET", ["calls"]) => list_op(query)?,
+            ("GET", ["calls", id]) => ApiOp::Show(call(id)),
+            ("GET", ["calls", id, "timeline"]) => ApiOp::Timeline(call(id)),
+            ("GET", ["calls", id, "stats"]) => ApiOp::Stats(call(id)),
+            ("GET", ["node"]) => ApiOp::Node,
+            ("GET", ["permissions"]) => return self.permission(query).await,
+            ("GET", ["events"]) => return self.events(request),
+            ("GET", ["numbers"]) => return Ok(self.numbers()),
+            ("GET", ["numbers", id]) => return self.number(id),
+            ("PUT", ["numbers", id]) => return self.put_number(id, request).await,
+            ("DELETE", ["numbers", id]) => return self.remove_number(id).await,
             _ => return Err(no_such()),
         };
         self.answer(op, StatusCode::OK).await
@@ -235,6 +243,10 @@ impl Native {
                 let body: RecordBody = json_body(body, false)?;
                 (ApiOp::Record { call: call(id), on: body.action == RecordAction::Start }, StatusCode::OK)
             }
+            ["node", "reload"] => {
+                json_body::<EmptyBody>(body, true)?;
+                return self.reload();
+            }
             ["node", what @ ("drain" | "undrain")] => {
                 json_body::<EmptyBody>(body, true)?;
                 (ApiOp::Drain(*what == "drain"), StatusCode::OK)
@@ -340,7 +352,11 @@ impl Native {
     }
 
     fn known_number(&self, number: &str) -> Result<(), Problem> {
-        if self.graph.has_number(number) { Ok(()) } else { Err(ApiError::NoSuchNumber.into()) }
+        match self.reloader.tenants.now().number(number).map(|n| n.role) {
+            Some(NumberRole::Full) => Ok(()),
+            Some(_) => Err(ApiError::ReceiveOnly.into()),
+            None => Err(ApiError::NoSuchNumber.into()),
+        }
     }
 
     fn events(&self, mut request: Request<Incoming>) -> Result<Reply, Problem> {
@@ -425,7 +441,9 @@ impl Native {
     fn bridge(&self, wanted: &BridgeBody) -> Result<BridgeConfig, Problem> {
         let refuse = |detail: String, hint| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_BRIDGE", detail, hint));
         let prompt = match &wanted.prompt {
-            Some(name) => Some(self.prompts.get(name).cloned().ok_or(ApiError::NoSuchPrompt)?),
+            Some(name) => Some(
+                self.prompts.get(name).cloned().ok_or_else(|| names_outside(name).map_or(ApiError::NoSuchPrompt.into(), voip_refusal))?,
+            ),
             None => None,
         };
         if wanted.ws.is_some() != (wanted.kind == "ws") || wanted.ws.is_some() && prompt.is_some() {
@@ -436,6 +454,7 @@ impl Native {
         }
         let audio = match wanted.ws.as_ref().map(|ws| ws.bridge(&self.audio_targets)).transpose() {
             Ok(audio) => audio,
+            Err(detail) if detail.starts_with(VOIP_ONLY) => return Err(voip_refusal("a server that no [[audio_target]] lists")),
             Err(detail) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
         };
         if wanted.rtp.is_some() != (wanted.kind == "rtp") {
@@ -448,13 +467,20 @@ impl Native {
             ("play_then_echo", Some(path), _) => BridgeKind::PlayThenEcho(path),
             ("rtp", None, Some(rtp)) => match rtp.params() {
                 Ok(params) => BridgeKind::Rtp(Box::new(params)),
-                Err(why) => return refuse(why, "see the table of rtp in docs/DIRECT_MODE.md"),
+                Err(BadLeg::Body(why)) => return refuse(why, "see the table of rtp in docs/DIRECT_MODE.md"),
+                Err(BadLeg::Outside(what)) => return Err(voip_refusal(what)),
             },
             ("play" | "play_then_echo", None, _) => return refuse("prompt is missing".into(), "name a prompt of the configuration"),
             ("echo" | "rtp", Some(_), _) => {
                 return refuse("this bridge plays nothing".into(), "leave prompt out, or use play or play_then_echo");
             }
-            _ => return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws"),
+            (other, _, _) => {
+                //= meta#R-10  a request names no far side that nobody listed
+                if let Some(what) = names_outside(other) {
+                    return Err(voip_refusal(what));
+                }
+                return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws");
+            }
         };
         if wanted.record && !self.records {
             return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
@@ -512,6 +538,9 @@ fn whom(to: Option<&str>, recipient: Option<&str>) -> Result<(Option<Personal>, 
         let digits = to.strip_prefix('+').unwrap_or(to);
         if !(6..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             //= meta#R-10  `tel:` and everything that is no WhatsApp user is refused
+            if let Some(what) = names_outside(to).filter(|_| !digits.bytes().all(|b| b.is_ascii_digit())) {
+                return Err(voip_refusal(what));
+            }
             return Err(bad("to is not a phone number", "send 6 to 15 digits with the country code; calls go to WhatsApp users only"));
         }
         return Ok((Personal::new(digits), recipient.and_then(Personal::new)));
@@ -561,7 +590,7 @@ fn bad_digits(error: DigitRefused) -> Problem {
     Problem::new(status, code, error.to_string(), hint)
 }
 
-fn bad_body(error: BodyError) -> Problem {
+pub(super) fn bad_body(error: BodyError) -> Problem {
     match error {
         BodyError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is larger than 64 KiB", "send less"),
         BodyError::TooSlow => {
@@ -576,7 +605,7 @@ fn bad_body(error: BodyError) -> Problem {
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 /// What a call can be.
 const STATES: [&str; 6] = ["offered", "dialling", "ringing", "active", "ending", "ended"];
-const BODY_BYTES_MAX: usize = 64 * 1_024;
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1_024;
 const LIST_DEFAULT: usize = 100;
 const LIST_MAX: usize = 1_000;
 /// How long figures may take: several turns of a shard.

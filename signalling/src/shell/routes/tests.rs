@@ -1,13 +1,17 @@
 //! The public listener over real loopback sockets, byte by byte.
 
 use super::*;
-use crate::config::{Secret, TlsPaths};
+use crate::config::{Config, Secret, TlsPaths, WebhookConfig};
+use crate::shell::forward::Forwarder;
 use crate::shell::http_server::{Limits, serve};
+use crate::shell::intake::Delivery;
+use crate::shell::store::Store;
 use crate::shell::tls;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 const SECRET: &str = "app secret";
@@ -37,10 +41,13 @@ async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize,
     };
     let metrics = Arc::new(Metrics::default());
     let draining = Arc::new(AtomicBool::new(false));
-    let routes = Routes {
+    let tenants = Arc::new(Tenants::of(&Config {
         webhook: Some(WebhookConfig::new(Secret::new("verify me"), vec![Secret::new("another app"), Secret::new(SECRET)])),
-        queue: tx,
-        store: Arc::new(Store::none()),
+        ..Config::default()
+    }));
+    let routes = Routes {
+        tenants: Arc::clone(&tenants),
+        intake: Intake { tenants, store: Arc::new(Store::none()), forwarder: Forwarder::start(&metrics).unwrap(), queue: tx },
         bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
         read_timeout,
         calls: Box::new(|| 1),
@@ -142,7 +149,7 @@ fn only_a_body_signed_by_a_known_app_is_taken() {
             assert_eq!(world.seen.lock().unwrap().pop(), Some(*result), "{name}");
         }
         let delivery = world.queue.try_recv().unwrap();
-        assert_eq!(&delivery.kept.body[..], BODY, "the raw bytes are queued");
+        assert!(delivery.events.is_empty() && delivery.receipt.is_some(), "an envelope without entries");
         assert!(world.queue.try_recv().is_err(), "nothing unproven is queued");
         assert_eq!(world.metrics.snapshot().webhooks_with(WebhookResult::SignatureMissing), 2);
     });
@@ -155,7 +162,12 @@ fn three_mebibytes_are_taken_and_one_byte_more_is_not() {
         let mut world = world(16, LONG, 8, None).await;
         let body = vec![b' '; envelope::BODY_BYTES_MAX];
         assert_eq!(send(&world, &signed(&body)).await.0, 200);
-        assert_eq!(world.queue.try_recv().unwrap().kept.body.len(), envelope::BODY_BYTES_MAX);
+        assert_eq!(
+            world.seen.lock().unwrap().pop(),
+            Some(WebhookResult::Unreadable),
+            "blanks are no envelope; Meta would only repeat them"
+        );
+        assert!(world.queue.try_recv().is_ok());
 
         let body = vec![b' '; envelope::BODY_BYTES_MAX + 1];
         // By its declared length, before a byte of it is read.
@@ -312,4 +324,79 @@ fn a_key_of_another_certificate_is_refused_with_both_names() {
     assert!(error.contains("cert.pem") && error.contains("key.pem") && error.contains("belong together"), "{error}");
     std::fs::write(&paths.cert, "no pem").unwrap();
     assert!(tls::Certificate::load(&paths).unwrap_err().contains("holds no certificate"));
+}
+
+/// Every way in which somebody other than Meta, or Meta on a bad day, may post: answered as documented, counted by its reason, and nothing of it queued.
+#[test]
+fn attacks_are_refused_by_name() {
+    runtime().block_on(async {
+        let mut world = world(16, Duration::from_millis(300), 64, None).await;
+        let deep = vec![b'['; 200_000];
+        let deep_object = format!("{{\"entry\":{}", "{\"a\":".repeat(50_000));
+        let huge = vec![b'x'; envelope::BODY_BYTES_MAX + 1];
+        let header = |signature: &str| format!("X-Hub-Signature-256: {signature}\r\n");
+        let of = |body: &[u8], secret: &[u8]| header(&signature::sign(body, secret));
+        let mut cut = signed(BODY);
+        cut.truncate(cut.len() - 3);
+        let rows: Vec<(&str, Vec<u8>, u16, WebhookResult)> = vec![
+            ("missing", request("POST", "/webhook", "", BODY), 401, WebhookResult::SignatureMissing),
+            ("wrong", request("POST", "/webhook", &of(BODY, b"guess"), BODY), 401, WebhookResult::SignatureWrong),
+            ("of another body", request("POST", "/webhook", &of(b"{}", SECRET.as_bytes()), BODY), 401, WebhookResult::SignatureWrong),
+            ("malformed", request("POST", "/webhook", &header("sha256=00"), BODY), 401, WebhookResult::SignatureMalformed),
+            ("truncated", cut, 408, WebhookResult::TooSlow),
+            ("3 MiB and a byte", signed(&huge)[..4_096].to_vec(), 413, WebhookResult::TooLarge),
+            ("deep JSON", signed(&deep), 200, WebhookResult::Unreadable),
+            ("deep objects", signed(deep_object.as_bytes()), 200, WebhookResult::Unreadable),
+            ("wrong method", request("PATCH", "/webhook", "", b""), 405, WebhookResult::WrongMethod),
+        ];
+        for (name, bytes, status, result) in &rows {
+            assert_eq!(send(&world, bytes).await.0, *status, "{name}");
+            assert_eq!(world.seen.lock().unwrap().pop(), Some(*result), "{name}");
+        }
+        // A replay is proven, so it is taken; its events meet the memory of the session machine.
+        for _ in 0..2 {
+            assert_eq!(send(&world, &signed(BODY)).await.0, 200);
+        }
+        let mut queued = 0;
+        while let Ok(delivery) = world.queue.try_recv() {
+            assert!(delivery.events.is_empty(), "nothing unproven or unread becomes an event");
+            queued += 1;
+        }
+        assert_eq!(queued, 4, "the two unreadable ones and the two proven ones");
+        let (_, metrics) = send(&world, &request("GET", "/metrics", "", b"")).await;
+        for (_, _, _, result) in &rows {
+            let line = format!("tipring_webhooks_total{{result=\"{}\"}} ", result.label());
+            assert!(metrics.lines().any(|l| l.starts_with(&line) && !l.ends_with(" 0")), "{line} in {metrics}");
+        }
+    });
+}
+
+#[test]
+fn bodies_that_never_end_take_bounded_memory_and_only_for_a_while() {
+    runtime().block_on(async {
+        let world = world(16, Duration::from_secs(3), 128, None).await;
+        // Forty promises of 3 MiB, all but kept: 120 MiB if nobody counted.
+        let whole = signed(&vec![b'x'; envelope::BODY_BYTES_MAX]);
+        let mut held = Vec::new();
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect(world.addr).await.unwrap();
+            let part = whole[..whole.len() - 1].to_vec();
+            held.push(tokio::spawn(async move {
+                // One that is refused is closed under the writer.
+                let _ = stream.write_all(&part).await;
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer).await;
+                String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|s| s.parse::<u16>().ok()).unwrap_or(0)
+            }));
+        }
+        let mut by_status = std::collections::BTreeMap::<u16, u32>::new();
+        for one in held {
+            *by_status.entry(one.await.unwrap()).or_default() += 1;
+        }
+        // 64 MiB hold 21 of them at a time; others are told so at once, or are cut off while they still write.
+        let counted = world.metrics.snapshot();
+        assert!(counted.webhooks_with(WebhookResult::QueueFull) >= 1, "{by_status:?}");
+        assert!(by_status.keys().all(|status| [0, 408, 503].contains(status)), "{by_status:?}");
+        assert_eq!(send(&world, &signed(BODY)).await.0, 200, "and then there is room again");
+    });
 }

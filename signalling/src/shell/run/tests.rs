@@ -69,6 +69,7 @@ fn start() -> Running {
             keying: Default::default(),
             bridge: BridgeConfig::ECHO,
             waits: false,
+            ..NumberConfig::new("", Secret::new(""))
         }],
         direct: Some(DirectConfig { listen: "127.0.0.1:0".parse().unwrap(), ..DirectConfig::new(Secret::new("direct")) }),
         drain_max: Duration::from_millis(200),

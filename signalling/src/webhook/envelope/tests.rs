@@ -148,3 +148,26 @@ fn call_ids_are_opaque() {
     assert_eq!(Wacid::new("a\nb"), None);
     assert_eq!(Wacid::new(&"x".repeat(513)), None);
 }
+
+#[test]
+fn what_belongs_to_calls_under_other_fields_is_carried() {
+    let body = json!({"entry": [{"id": "1", "changes": [
+        {"field": "messages", "value": {"metadata": metadata(), "messages": [
+            {"id": "wacid.V", "from": "447700900123", "type": "audio", "audio": {"id": "7", "voice": true}},
+            {"id": "wamid.A", "from": "447700900123", "type": "audio", "audio": {"id": "8"}}]}},
+        {"field": "partner_solutions", "value": {"event": "SOLUTION_UPDATED", "solution_status": "ACTIVE"}},
+        {"field": "account_settings_update", "value": {"type": "PHONE_NUMBER_SETTINGS", "phone_number_settings": {"phone_number_id": "1047000000000",
+            "calling": {"srtp_key_exchange_protocol": "SDES"}}}},
+        {"field": "account_settings_update", "value": {"type": "phone_number_settings", "phone_number_settings": {"phone_number_id": "1047000000000",
+            "calling": {"status": "ENABLED", "sip": {"status": "DISABLED", "srtp_key_exchange_protocol": "dtls"}}}}},
+        {"field": "account_settings_update", "value": {"phone_number_settings": {"phone_number_id": 1, "calling": {"status": "ENABLED"}}}}]}]});
+    let read = parse(body.to_string().as_bytes()).expect("envelope");
+    let carried: Vec<&Carried> = read.iter().filter_map(|e| if let Event::Carried(c) = e { Some(&**c) } else { None }).collect();
+    let kinds: Vec<&str> = carried.iter().map(|c| c.kind).collect();
+    let settings = "account.settings_update";
+    assert_eq!(kinds, ["call.voicemail_available", "account.partner_solutions", settings, settings, settings]);
+    assert_eq!(carried[0].wacid.as_ref().map(Wacid::as_str), Some("wacid.V"));
+    let keying: Vec<_> = carried.iter().map(|c| keying_of_settings(c)).collect();
+    assert_eq!(keying, [None, None, Some(KeyExchange::Sdes), Some(KeyExchange::Dtls), None]);
+    assert_eq!(read.iter().filter(|e| **e == Event::NotCalls).count(), 5, "each of these bodies may be somebody else's as well");
+}

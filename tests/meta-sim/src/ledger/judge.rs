@@ -141,7 +141,7 @@ fn broken(entry: &Entry) -> Vec<&'static str> {
             faults.push("it was ended although its end had been told");
         }
         let own_doing = |kind| entry.asked.iter().any(|a| a.kind == kind && !a.is_sure);
-        let knew = entry.asked.iter().any(|a| a.said_taken && !own_doing(a.kind) && a.at <= first);
+        let knew = entry.asked.iter().any(|a| a.said_taken && !is_end(a.kind) && !own_doing(a.kind) && a.at < first);
         if knew && !accepted(entry) {
             faults.push("the call of another partner was ended");
         }
