@@ -77,6 +77,7 @@ impl World {
             keying: Default::default(),
             bridge: BridgeConfig::ECHO,
             waits: true,
+            ..NumberConfig::new("", Secret::new(""))
         }];
         let wav = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets").join(name);
         config.prompts = vec![

@@ -2,16 +2,15 @@
 
 use super::Report;
 use crate::config::{Config, NumberConfig, Secret};
-use crate::shell::{GraphClient, unix_now};
+use crate::shell::{GraphClient, Tenants, unix_now};
 use crate::verdict::Verdict;
 use reqwest::Method;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) async fn look(config: &Config, webhook_url: Option<&str>, report: &mut Report) {
-    let tokens: HashMap<_, _> = config.numbers.iter().map(|n| (n.phone_number_id.as_str().into(), n.access_token.clone())).collect();
-    let graph = match GraphClient::new(&config.graph, tokens) {
+    let graph = match GraphClient::new(&config.graph, Arc::new(Tenants::of(config))) {
         Ok(graph) => graph,
         Err(why) => return report.fail("Graph", why, "correct [graph]"),
     };
@@ -84,7 +83,8 @@ fn look_at_token(name: &str, debug: &Value, report: &mut Report) {
 async fn look_at_subscriptions(config: &Config, graph: &GraphClient, app: &str, waba: Option<&str>, token: &Secret, report: &mut Report) {
     let name = format!("webhook fields of app {app}");
     let mut answer = Err(None);
-    for secret in config.webhook.iter().flat_map(|webhook| &webhook.app_secrets) {
+    let of_apps = config.apps.iter().flat_map(|app| &app.app_secrets);
+    for secret in config.webhook.iter().flat_map(|webhook| &webhook.app_secrets).chain(of_apps) {
         let app_token = Secret::new(format!("{app}|{}", secret.expose()));
         match graph.request("subscriptions", (Method::GET, &format!("{app}/subscriptions")), &[], Some(&app_token), None).await {
             Ok(body) => {
