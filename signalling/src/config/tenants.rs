@@ -150,6 +150,7 @@ pub(super) fn read_webhook(r: &mut Reader<'_>, root: &mut Section<'_, '_>, has_a
     Some(WebhookConfig { path, verify_token: verify_token?, app_secrets, queue_max, forward_other_to })
 }
 
+//= meta#R-02  one app is the rule, apps of their own are possible
 pub(super) fn read_apps(r: &mut Reader<'_>, root: &mut Section<'_, '_>, default_path: &str) -> Vec<AppConfig> {
     let mut apps: Vec<AppConfig> = Vec::new();
     for mut s in root.tables(r, "app") {

@@ -54,7 +54,7 @@ pub fn number_of(event: &Event) -> Option<Arc<str>> {
     }
 }
 
-#[cfg(all(test, feature = "daemon"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::webhook::envelope;
