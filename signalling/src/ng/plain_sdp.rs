@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use tipring_engine::bridge::rtp::{LegCodec, LegEvents, RtcpPort, RtpLegParams};
+use tipring_engine::bridge::rtp::{LegCodec, LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
 use tipring_engine::call::Direction;
 use tipring_engine::codec::SampleRate;
 
@@ -85,7 +85,7 @@ pub fn read(text: &str) -> Result<PlainSdp, String> {
     let remote = SocketAddr::new(ip, audio.port);
     Ok(PlainSdp {
         remote,
-        leg: RtpLegParams { remote: Some(remote), learn: false, rtcp, codec, payload_type, events },
+        leg: RtpLegParams { remote: Some(remote), learn: false, rtcp, codec, payload_type, events, pre_roll: PRE_ROLL },
         direction: audio.direction.or(session_direction).unwrap_or_default(),
         audio_index,
         sections: sections
@@ -264,7 +264,7 @@ mod tests {
             let local = SocketAddr::new("192.0.2.9".parse().unwrap(), port);
             let events = events.then_some(LegEvents { payload_type: 101, clock_hz: 8_000 });
             let rtcp = if mux { RtcpPort::Mux } else { RtcpPort::Next };
-            let leg = RtpLegParams { remote: Some(local), learn: false, rtcp, codec, payload_type: codec.default_payload_type(), events };
+            let leg = RtpLegParams { remote: Some(local), learn: false, rtcp, codec, payload_type: codec.default_payload_type(), events, pre_roll: PRE_ROLL };
             let back = read(&write_offer(&leg, local, 7)).unwrap();
             prop_assert_eq!((back.remote, back.leg, back.direction), (local, leg, Direction::SendRecv));
         }

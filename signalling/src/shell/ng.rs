@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tipring_engine::bridge::Play;
-use tipring_engine::bridge::rtp::{LegEvents, RtcpPort, RtpLegParams};
+use tipring_engine::bridge::rtp::{LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError, Engine};
@@ -177,8 +177,15 @@ impl Ng {
             let codec = named.unwrap_or(self.config.codec);
             let events = Some(LegEvents { payload_type: 101, clock_hz: 8_000 });
             // Where the plain side is, its answer says; nobody else is heard before.
-            let leg =
-                RtpLegParams { remote: None, learn: true, rtcp: RtcpPort::Next, codec, payload_type: codec.default_payload_type(), events };
+            let leg = RtpLegParams {
+                remote: None,
+                learn: true,
+                rtcp: RtcpPort::Next,
+                codec,
+                payload_type: codec.default_payload_type(),
+                events,
+                pre_roll: PRE_ROLL,
+            };
             (Offered::WhatsApp(Box::new(offer)), leg)
         } else {
             let offer = plain_sdp::read(text).map_err(|e| format!("the offer of the plain side: {e}"))?;
