@@ -164,6 +164,9 @@ impl Transcoder {
                 let _ = self.buffer(self.held_ssrc, seq, timestamp, &payload[..len], now);
             }
         }
+        if self.held.len() == 0 {
+            return;
+        }
         self.pcm.reserve(self.held_samples + GAPS_FILLED_MAX * frame + 2 * PACKET_SAMPLES_MAX);
         let (mut payload, mut samples) = ([0; PACKET_BYTES_MAX], [0; PACKET_SAMPLES_MAX]);
         let (mut due, mut filled) = (None::<u32>, 0);
