@@ -189,11 +189,11 @@ fn connection(address: SocketAddr, done: mpsc::UnboundedSender<(Duration, u16)>)
 /// Nineteen messages, then an event of a call; of those each fifth is a new call.
 fn request(n: u64, unix_s: u64) -> Vec<u8> {
     let metadata = format!(r#"{{"display_phone_number":"15550001111","phone_number_id":"{NUMBER}"}}"#);
-    let change = if n % 20 != 0 {
+    let change = if !n.is_multiple_of(20) {
         format!(
             r#"{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{metadata},"messages":[{{"from":"447700900123","id":"wamid.{n}","type":"text","text":{{"body":"hello {n}"}}}}]}}}}"#
         )
-    } else if n % 100 == 0 {
+    } else if n.is_multiple_of(100) {
         let offer = include_str!("../../tests/golden/sdp/meta_samples.json");
         let samples: serde_json::Value = serde_json::from_str(offer).expect("golden samples");
         let sdp = &samples["cases"][0]["sdp"];

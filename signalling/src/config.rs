@@ -534,7 +534,6 @@ fn read_engine(r: &mut Reader<'_>, root: &mut Section<'_, '_>, targets: Vec<Addr
         watchdogs: watchdogs::read(r, &mut s),
         ice_patience: Span::from_millis(s.integer(r, "ice_patience_ms", 2_000..=120_000, default.ice_patience.as_millis())),
         dtls_patience: Span::from_millis(s.integer(r, "dtls_patience_ms", 2_000..=60_000, default.dtls_patience.as_millis())),
-        ..default
     };
     let drain_max = Duration::from_secs(s.integer(r, "drain_s", 0..=86_400, 30));
     s.finish(r);

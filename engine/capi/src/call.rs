@@ -61,7 +61,7 @@ impl From<SetupError> for Refusal {
 
 impl From<sdp::SdpError> for Refusal {
     fn from(error: sdp::SdpError) -> Self {
-        Self { code: TR_ERR_SDP, line: error.line.map_or(0, |line| u32::try_from(line).unwrap_or(0)), text: error.to_string() }
+        Self { code: TR_ERR_SDP, line: error.line.unwrap_or(0), text: error.to_string() }
     }
 }
 

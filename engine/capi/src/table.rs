@@ -6,10 +6,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
+/// Handles and what they stand for; none until the first.
+type Shard<T> = RwLock<Option<HashMap<u64, Arc<Mutex<T>>>>>;
+
 /// Things by number. Spread over shards, so that threads with different calls do not meet.
 pub(crate) struct Table<T> {
     next: AtomicU64,
-    shards: [RwLock<Option<HashMap<u64, Arc<Mutex<T>>>>>; SHARDS],
+    shards: [Shard<T>; SHARDS],
 }
 
 /// Why nothing was done.
@@ -26,7 +29,7 @@ impl<T> Table<T> {
         Self { next: AtomicU64::new(1), shards: [const { RwLock::new(None) }; SHARDS] }
     }
 
-    fn shard(&self, id: u64) -> &RwLock<Option<HashMap<u64, Arc<Mutex<T>>>>> {
+    fn shard(&self, id: u64) -> &Shard<T> {
         &self.shards[(id % SHARDS as u64) as usize]
     }
 

@@ -46,9 +46,19 @@ pub struct PcmPort {
     to_host: rtrb::Producer<i16>,
     digits: rtrb::Producer<Digit>,
     shared: Arc<Shared>,
-    waker: Waker,
     rate: SampleRate,
     left: u64,
+    /// Last, so that it is dropped last: when it wakes the host for the last time, [`PcmLink::is_closed`] is true.
+    waker: WakesAtTheEnd,
+}
+
+/// A waker that is woken once more when it is dropped: the link sees that nobody hears any more.
+struct WakesAtTheEnd(Waker);
+
+impl Drop for WakesAtTheEnd {
+    fn drop(&mut self) {
+        self.0.wake_by_ref();
+    }
 }
 
 /// The host's end. One thread uses it at a time.
@@ -91,7 +101,15 @@ pub fn pcm_port(config: PcmConfig, waker: Waker) -> (PcmPort, PcmLink) {
     let (to_host, from_call) = rtrb::RingBuffer::new(samples);
     let (digit_in, digits) = rtrb::RingBuffer::new(DIGITS_MAX);
     let shared = Arc::new(Shared::default());
-    let port = PcmPort { from_host, to_host, digits: digit_in, shared: Arc::clone(&shared), waker, rate: config.rate, left: 0 };
+    let port = PcmPort {
+        from_host,
+        to_host,
+        digits: digit_in,
+        shared: Arc::clone(&shared),
+        rate: config.rate,
+        left: 0,
+        waker: WakesAtTheEnd(waker),
+    };
     let link = PcmLink {
         to_call,
         from_call,
@@ -128,7 +146,7 @@ impl MediaPort for PcmPort {
     fn digit(&mut self, digit: Digit) {
         // A host that does not look for 32 digits has none to lose.
         let _ = self.digits.push(digit);
-        self.waker.wake_by_ref();
+        self.waker.0.wake_by_ref();
     }
 
     fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing {
@@ -155,15 +173,8 @@ impl MediaPort for PcmPort {
             Outgoing::Silence
         };
         self.shared.left.store(self.left, Ordering::Release);
-        self.waker.wake_by_ref();
+        self.waker.0.wake_by_ref();
         said
-    }
-}
-
-impl Drop for PcmPort {
-    fn drop(&mut self) {
-        // The link sees that nobody hears any more.
-        self.waker.wake_by_ref();
     }
 }
 

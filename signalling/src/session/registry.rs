@@ -338,9 +338,19 @@ impl Sessions {
         let Some(call) = self.calls.get(&key) else { return };
         let is_its = |(until, event): &(Time, Event)| *until > now && matches!(event, Event::Connect(connect) if call.adopts(connect));
         let Some(at) = self.parked.iter().position(is_its) else { return };
-        if let Some((_, Event::Connect(connect))) = self.parked.remove(at) {
-            self.with_call(key, now, |call, cx| call.handle_answer(&connect, cx));
-        }
+        let Some((_, Event::Connect(connect))) = self.parked.remove(at) else { return };
+        let over = self.parked.iter().find_map(|(until, event)| match event {
+            Event::Terminate(terminate) if *until > now && terminate.wacid == connect.wacid => Some(terminate.clone()),
+            _ => None,
+        });
+        self.with_call(key, now, |call, cx| match over {
+            // We had given it up, and Meta has ended it meanwhile: there is nothing left for us to end.
+            Some(terminate) if call.is_orphan => {
+                call.wacid = Some(connect.wacid.clone());
+                call.handle_terminate(&terminate, cx);
+            }
+            _ => call.handle_answer(&connect, cx),
+        });
     }
 
     /// Hands parked events to the call that has just learned its id.

@@ -164,7 +164,8 @@ impl Bell {
     /// Waits until it was rung since the last time.
     async fn heard(&self) {
         self.notify.notified().await;
-        self.rung.store(false, Ordering::Release);
+        // Whoever rings from now on is heard the next time; what was done before the ring is seen by whoever looks after this.
+        self.rung.swap(false, Ordering::AcqRel);
     }
 }
 

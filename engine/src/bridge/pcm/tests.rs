@@ -178,3 +178,26 @@ proptest! {
         prop_assert!(heard.len() - said.len() < FRAME && heard[said.len()..].iter().all(|s| *s == 0));
     }
 }
+
+#[test]
+fn the_last_ring_finds_the_link_closed() {
+    use std::sync::Mutex;
+    use std::task::Wake;
+
+    /// Notes what the link says at each ring.
+    #[derive(Default)]
+    struct Looks(Mutex<Option<PcmLink>>, Mutex<Vec<bool>>);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            let link = self.0.lock().unwrap();
+            self.1.lock().unwrap().extend(link.as_ref().map(PcmLink::is_closed));
+        }
+    }
+
+    let looks = Arc::new(Looks::default());
+    let (port, link) = pcm_port(PcmConfig::new(SampleRate::Hz16000), Waker::from(Arc::clone(&looks)));
+    *looks.0.lock().unwrap() = Some(link);
+    drop(port);
+    assert_eq!(*looks.1.lock().unwrap(), [true]);
+}
