@@ -1,4 +1,4 @@
-//! Audio over somebody else's framing: what bots and other media servers speak, as sans-IO machines between messages and a [`PcmLink`].
+//! Audio over somebody else's framing: what bots and other media servers speak, as sans-IO machines between messages and a [`PcmLink`](tipring_engine::bridge::PcmLink).
 //!
 //! ```text
 //!  messages in  -> StreamSession::handle_text, handle_binary -> PcmLink::push, clear   -> the call

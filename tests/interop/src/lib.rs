@@ -1,7 +1,7 @@
 //! `cargo interop -- NAME`: runs a foreign judge against the engine.
 //!
 //! Decides: which judge runs, and that what it needs is installed first. Refuses: judging; each judge is a file of its own and an entry in
-//! [`JUDGES`]. A judge whose library must be compiled in is a cargo feature of the same name: the runner then starts itself again with it.
+//! `JUDGES`. A judge whose library must be compiled in is a cargo feature of the same name: the runner then starts itself again with it.
 //!
 //! The command is a test target without the harness of the standard library (`tests/interop.rs`), so that it shares the build of `cargo test --workspace`; there,
 //! without a judge's name, nobody is run.
