@@ -369,7 +369,7 @@ impl Ng {
         match error {
             CommandError::Admit(AdmitError::NoSuchCall) => UNKNOWN_CALL.into(),
             CommandError::Admit(e) => self.not_admitted(e),
-            CommandError::Setup(SetupError::Misuse(why)) => Refusal::Error(format!("{why}; see engine.rtp_targets")),
+            CommandError::Setup(SetupError::Misuse(why)) => Refusal::Error(format!("{why}; name it in the targets of a [[trunk]]")),
             CommandError::Setup(e) => Refusal::Error(Verdict::of_setup(&e).sentence.into_owned()),
         }
     }
