@@ -569,10 +569,14 @@ fn idempotency_key(client: usize, header: Option<&HeaderValue>) -> Result<Option
 
 fn json_body<T: DeserializeOwned>(body: &[u8], may_be_empty: bool) -> Result<T, Problem> {
     let body = if body.is_empty() && may_be_empty { b"{}" } else { body };
+    let bad =
+        |detail: String| Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", detail, "GET /v1/openapi.json shows the members of each body");
+    // To serde a list of the right length is as good as an object with its members; to the document it is not.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(bad("the body is a list, not an object".into()));
+    }
     // The message of the parser quotes field names and positions, never values of ours.
-    serde_json::from_slice(body).map_err(|e| {
-        Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", e.to_string(), "GET /v1/openapi.json shows the members of each body")
-    })
+    serde_json::from_slice(body).map_err(|e| bad(e.to_string()))
 }
 
 fn bad_digits(error: DigitRefused) -> Problem {
