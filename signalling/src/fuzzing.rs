@@ -96,6 +96,7 @@ pub fn fuzz_graph_reply(data: &[u8]) {
         Ok(answer) => {
             if let Some(permission) = Permission::read(&answer) {
                 assert_eq!(permission.to_json()["may_call"], permission.may_call());
+                assert!(!permission.refusal().sentence.is_empty());
             }
         }
         Err(error) => assert_eq!(error.http_status, status),
