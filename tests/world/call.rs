@@ -518,7 +518,7 @@ impl World {
                 CallEvent::IceConnected { .. }
                 | CallEvent::GateOpened
                 | CallEvent::FirstRtpOut
-                | CallEvent::PortFinished
+                | CallEvent::PortFinished { .. }
                 | CallEvent::DigitsSent
                 | CallEvent::NoEgress
                 | CallEvent::NoIngress

@@ -271,7 +271,7 @@ impl CallBox {
             CallEvent::NoIngress => (TR_EVENT_NO_INGRESS, 0),
             CallEvent::MediaBack => (TR_EVENT_MEDIA_BACK, 0),
             CallEvent::Ended(ended) => (TR_EVENT_ENDED, number_of(ended.reason)),
-            CallEvent::LocalReady(_) | CallEvent::PortFinished => (TR_EVENT_OTHER, 0),
+            CallEvent::LocalReady(_) | CallEvent::PortFinished { .. } => (TR_EVENT_OTHER, 0),
         })
     }
 

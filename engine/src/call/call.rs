@@ -102,6 +102,8 @@ pub struct Call {
     early: VecDeque<(Time, Vec<u8>)>,
     early_dropped: u8,
     port: Box<dyn MediaPort>,
+    /// Ports attached after the first.
+    ports_attached: u32,
     source: RtpSource,
     reporter: Reporter,
     digits: DigitSender,
@@ -168,6 +170,7 @@ impl Call {
             early: VecDeque::new(),
             early_dropped: 0,
             port,
+            ports_attached: 0,
             source,
             gate_wanted: false,
             clock: None,
@@ -482,7 +485,7 @@ impl Call {
                     self.media_back(now);
                 }
                 if sent.finished {
-                    self.push_event(CallEvent::PortFinished);
+                    self.push_event(CallEvent::PortFinished { port: self.ports_attached });
                 }
                 if sent.digits_done {
                     self.recorder.note(Moment::DigitsSent, now);
@@ -648,6 +651,7 @@ impl Call {
             media.port_exchanged(port.as_ref());
         }
         self.forwarding.begin();
+        self.ports_attached = self.ports_attached.wrapping_add(1);
         core::mem::replace(&mut self.port, port)
     }
 

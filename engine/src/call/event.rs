@@ -43,8 +43,12 @@ pub enum CallEvent {
     NoIngress,
     /// A quiet that was told is over: packets leave, or come, again.
     MediaBack,
-    /// The attached port has nothing more to say (a played file is over).
-    PortFinished,
+    /// A port has nothing more to say (a played file is over).
+    PortFinished {
+        /// Which: 0 is the one that the call was opened with, each that was attached later counts one more. An event may still be on its way to the host when its
+        /// port has been exchanged.
+        port: u32,
+    },
     /// The call is over. Nothing follows.
     Ended(Box<Ended>),
 }

@@ -39,7 +39,7 @@ pub enum Outgoing {
     /// `FrameBuffer::opus[..len]` holds a 20 ms Opus packet; it is sent as it is. One of another length is counted and replaced by silence: `codec::reframe`
     /// makes it fit.
     Opus(usize),
-    /// The port is done; the call sends silence from now on, drops nothing, and reports `PortFinished` once.
+    /// The port is done; the call sends silence from now on, drops nothing, and reports [`CallEvent::PortFinished`](super::CallEvent) once.
     Finished,
 }
 

@@ -324,7 +324,7 @@ async fn talk(
                 _ => {}
             },
             DaemonEvent::Notice { notice: Notice::Offered { .. }, .. } => reject(&event, daemon),
-            DaemonEvent::Media { call: CallRef::Meta(call), event: CallEvent::PortFinished } if Some(*call) == ours => {
+            DaemonEvent::Media { call: CallRef::Meta(call), event: CallEvent::PortFinished { .. } } if Some(*call) == ours => {
                 style.say("played");
                 if hang_up == HangUp::Played {
                     // What left last is still on its way.

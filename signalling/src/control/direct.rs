@@ -485,7 +485,7 @@ impl Direct {
                 }
             }
             CallEvent::GateOpened => session.state = State::Open,
-            CallEvent::PortFinished if session.hangs_up => self.release(call),
+            CallEvent::PortFinished { .. } if session.hangs_up => self.release(call),
             CallEvent::Ended(ended) => {
                 session.state = State::Ended;
                 session.ended = Some((ended.reason, Box::new(ended.stats.clone())));

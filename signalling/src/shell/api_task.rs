@@ -166,9 +166,12 @@ impl ControlTask {
             CommandError::Admit(AdmitError::NoSuchCall) => ApiError::Ended,
             other => ApiError::Engine(other.to_string()),
         })?;
-        if rtp.is_none() {
-            let port = self.bridges.port(&bridge, &CallRef::Meta(key), &self.about(key));
-            self.attach(key, port)?;
+        match rtp {
+            Some(_) => self.media.port_attached(key),
+            None => {
+                let port = self.bridges.port(&bridge, &CallRef::Meta(key), &self.about(key));
+                self.attach(key, port)?;
+            }
         }
         self.book.bridged(key, bridge_name(&bridge), self.at());
         if bridge.record {
@@ -202,12 +205,14 @@ impl ControlTask {
         Some(shown)
     }
 
-    fn attach(&self, key: CallKey, port: Box<dyn MediaPort>) -> Result<(), ApiError> {
+    fn attach(&mut self, key: CallKey, port: Box<dyn MediaPort>) -> Result<(), ApiError> {
         let call = self.media.call(key).ok_or_else(no_media)?;
         self.engine.attach(call, port).map_err(|e| match e {
             CommandError::Admit(AdmitError::NoSuchCall) => ApiError::Ended,
             other => ApiError::Engine(other.to_string()),
-        })
+        })?;
+        self.media.port_attached(key);
+        Ok(())
     }
 
     /// Now, on both clocks.

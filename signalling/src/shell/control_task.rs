@@ -147,6 +147,8 @@ struct Media {
     bridge: BridgeConfig,
     /// Our end of its plain RTP leg.
     rtp: Option<RtpLegLocal>,
+    /// Ports attached after the one that it was opened with, as the engine counts them.
+    ports_attached: u32,
 }
 
 impl MediaTable {
@@ -158,6 +160,13 @@ impl MediaTable {
     /// What a call is bridged to.
     pub(super) fn bridge(&self, key: CallKey) -> Option<&BridgeConfig> {
         self.by_call.get(self.by_key.get(&key)?).map(|media| &media.bridge)
+    }
+
+    /// Counts a port that was attached to a running call.
+    pub(super) fn port_attached(&mut self, key: CallKey) {
+        if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
+            media.ports_attached = media.ports_attached.wrapping_add(1);
+        }
     }
 
     /// Remembers what a call is bridged to.
@@ -489,7 +498,8 @@ impl ControlTask {
             return;
         };
         let (key, local) = (media.key, media.local);
-        let is_left = event == CallEvent::PortFinished && media.bridge.kind.hangs_up();
+        // Of the port that is attached now: one that was exchanged meanwhile may have finished, and the call goes on with its successor.
+        let is_left = event == CallEvent::PortFinished { port: media.ports_attached } && media.bridge.kind.hangs_up();
         self.book.media(key, &event, self.at());
         self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
         let told = match event {
@@ -627,7 +637,7 @@ impl ControlTask {
             }
         };
         self.metrics.call_opened();
-        let media = Media { key: call, local: LocalCandidates::of(&local), bridge: bridge.clone(), rtp: None };
+        let media = Media { key: call, local: LocalCandidates::of(&local), bridge: bridge.clone(), rtp: None, ports_attached: 0 };
         self.media.by_call.insert(id, media);
         self.book.media_opened(call, bridge_name(&bridge));
         if bridge.record {
@@ -636,7 +646,12 @@ impl ControlTask {
         self.media.by_key.insert(call, id);
         self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
         match self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
-            Ok(rtp) => self.media.set_bridge(call, bridge, rtp),
+            Ok(rtp) => {
+                if rtp.is_some() {
+                    self.media.port_attached(call);
+                }
+                self.media.set_bridge(call, bridge, rtp);
+            }
             Err(e) => {
                 self.metrics.call_refused();
                 self.media.by_key.remove(&call);

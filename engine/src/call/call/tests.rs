@@ -642,7 +642,7 @@ fn packets_leave_every_20_ms_whatever_the_port_does() {
     assert_eq!(rig.rtp.len(), 600);
     assert!(rig.rtp.iter().all(|got| crate::codec::toc::duration_ticks(&got.payload) == Ok(FRAME_TICKS)));
     assert_eq!(rig.call.stats().misframed_out, 200);
-    assert_eq!(rig.count(&CallEvent::PortFinished), 1);
+    assert_eq!(rig.count(&CallEvent::PortFinished { port: 1 }), 1, "the one that was attached");
 }
 
 //= rfc4733#section-2.5.1:call type=test

@@ -254,7 +254,7 @@ fn of_daemon(at: Time, event: &DaemonEvent) -> Option<Step> {
             CallEvent::MediaBack => Step::new(at, Engine, Signalling, "", "watchdog: media is back"),
             CallEvent::DigitsSent => Step::new(at, Engine, Signalling, "", "our digits have left"),
             CallEvent::Ended(ended) => Step::new(at, Engine, Signalling, "", format!("media over: {}", ended.reason.code())),
-            CallEvent::FirstRtpIn | CallEvent::FirstRtpOut | CallEvent::PortFinished => return None,
+            CallEvent::FirstRtpIn | CallEvent::FirstRtpOut | CallEvent::PortFinished { .. } => return None,
         },
         DaemonEvent::Notice { notice: Notice::Ended(ending), .. } => {
             Step::new(at, Signalling, Signalling, "", format!("call over: {}", ending.verdict.code))

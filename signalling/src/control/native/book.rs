@@ -218,7 +218,7 @@ impl Book {
                 }
                 self.tell(&id, "call.dtmf", json!({ "digit": digit.symbol.to_string() }), at);
             }
-            CallEvent::PortFinished => self.tell(&id, "call.play_finished", json!({}), at),
+            CallEvent::PortFinished { .. } => self.tell(&id, "call.play_finished", json!({}), at),
             CallEvent::Ended(ended) => self.media_ended(&id, ended, at),
             _ => {}
         }
