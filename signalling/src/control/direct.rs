@@ -3,14 +3,16 @@
 //! Decides: which session a request means and whether it fits its state. Given: requests with a bearer token; engine events. Refuses: renegotiation (a session
 //! has one offer and one answer), files that the configuration does not name, and anything without the token.
 
+use super::bodies::{self, DigitsBody, digits_refused};
+use super::bridge_body::{BridgeBody, Plays};
 use super::figures::stats_json;
 use super::problem::Problem;
-use super::rtp_body::{BadLeg, RtpBody, RtpChange};
+use super::rtp_body::{BadLeg, RtpChange};
 use super::voip;
-use crate::config::{AudioBody, BridgeConfig, BridgeKind, DirectConfig};
+use crate::config::{BridgeConfig, DirectConfig};
 use crate::sdp;
-use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
-use crate::shell::{Bridges, CallRef, DaemonEvent, Metrics, Watch, random};
+use crate::shell::http_server::{Reply, Service, query_pairs, typed};
+use crate::shell::{CallRef, Commons, DaemonEvent, random};
 use crate::verdict::Verdict;
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -19,14 +21,12 @@ use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 use tipring_engine::bridge::rtp::NO_TARGET;
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
-use tipring_engine::dtmf::DigitRefused;
-use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
+use tipring_engine::engine::{CallId, CommandError, RtpLegLocal, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason, SetupError};
 use tipring_engine::time::Span;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 /// Names a session of Direct mode: 32 hex digits, random.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -54,13 +54,7 @@ impl fmt::Display for SessionId {
 /// Direct mode of one daemon.
 pub(crate) struct Direct {
     config: DirectConfig,
-    records: bool,
-    read_timeout: Duration,
-    engine: Arc<Engine>,
-    bridges: Arc<Bridges>,
-    bodies: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    watch: Watch,
+    commons: Commons,
     table: Mutex<Table>,
 }
 
@@ -120,24 +114,6 @@ struct SessionBody {
     bridge: Option<BridgeBody>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BridgeBody {
-    kind: Option<String>,
-    #[serde(default)]
-    record: bool,
-    rtp: Option<RtpBody>,
-    ws: Option<AudioBody>,
-}
-
-/// Body of `POST .../digits`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DigitsBody {
-    digits: String,
-    tone_ms: Option<u32>,
-}
-
 /// What a request carried, once read.
 struct Parsed {
     body: SessionBody,
@@ -151,18 +127,8 @@ impl Service for Direct {
 }
 
 impl Direct {
-    #[expect(clippy::too_many_arguments, reason = "wired once, in run.rs")]
-    pub(crate) fn new(
-        config: DirectConfig,
-        records: bool,
-        read_timeout: Duration,
-        engine: Arc<Engine>,
-        bridges: Arc<Bridges>,
-        bodies: Arc<Semaphore>,
-        metrics: Arc<Metrics>,
-        watch: Watch,
-    ) -> Self {
-        Self { config, records, read_timeout, engine, bridges, bodies, metrics, watch, table: Mutex::default() }
+    pub(crate) fn new(config: DirectConfig, commons: Commons) -> Self {
+        Self { config, commons, table: Mutex::default() }
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Reply, Problem> {
@@ -208,7 +174,10 @@ impl Direct {
         let query = query_pairs(request.uri().query().unwrap_or_default());
         let Parsed { body, as_sdp } = self.read(request).await?;
         let gate_wanted = gate_wanted(&query, &body)?;
-        let bridge = self.bridge(body.bridge.as_ref())?;
+        let bridge = match &body.bridge {
+            None => self.config.bridge.clone(),
+            Some(wanted) => wanted.read(Plays::Configured(self.config.bridge.kind.wav()), &self.commons)?,
+        };
         let offer = offer_of(&body)?;
         let (id, local, rtp) = self.open(offer.as_ref(), &bridge, gate_wanted)?;
         // The wait ends by itself: the engine bounds it, and the end of the call drops the sender.
@@ -248,7 +217,7 @@ impl Direct {
         let mut table = self.lock();
         if table.by_id.len() >= self.config.sessions_max {
             let Some(oldest) = table.ended.pop_front() else {
-                self.metrics.call_refused();
+                self.commons.metrics.call_refused();
                 return Err(Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "SESSIONS_FULL",
@@ -260,11 +229,11 @@ impl Direct {
         }
         let id = SessionId::random();
         let role = offer.map_or(SetupRole::ActPass, |o| sdp::our_role(o.params.role));
-        let port = self.bridges.port(bridge, &CallRef::Direct(id.clone()), &[("session_id", id.as_str().to_owned())]);
-        let (call, local) = self.engine.open_call(role, port).map_err(|e| self.not_admitted(e))?;
-        self.metrics.call_opened();
+        let port = self.commons.bridges.port(bridge, &CallRef::Direct(id.clone()), &[("session_id", id.as_str().to_owned())]);
+        let (call, local) = self.commons.engine.open_call(role, port).map_err(|e| self.not_admitted(e))?;
+        self.commons.metrics.call_opened();
         let call_ref = CallRef::Direct(id.clone());
-        let rtp = match self.bridges.attach_rtp(&self.engine, call, bridge, &call_ref) {
+        let rtp = match self.commons.bridges.attach_rtp(&self.commons.engine, call, bridge, &call_ref) {
             Ok(rtp) => rtp,
             Err(e) => {
                 self.release(call);
@@ -273,7 +242,7 @@ impl Direct {
             }
         };
         if let Some(offer) = offer
-            && let Err(e) = self.engine.set_remote(call, offer.params.clone())
+            && let Err(e) = self.commons.engine.set_remote(call, offer.params.clone())
         {
             self.release(call);
             table.by_call.insert(call, id);
@@ -289,7 +258,7 @@ impl Direct {
         let state = if offer.is_some() { State::Connecting } else { State::WaitingAnswer };
         table.by_call.insert(call, id.clone());
         table.by_id.insert(id.clone(), Session { call, state, gate_wanted, hangs_up: bridge.kind.hangs_up(), rtp, ended: None });
-        self.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
+        self.commons.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
         Ok((id, local, rtp))
     }
 
@@ -312,7 +281,7 @@ impl Direct {
                 "an answer is taken once, and only for a session that made an offer; there is no renegotiation",
             ));
         }
-        self.engine.set_remote(session.call, remote.params).map_err(|e| self.refused(e))?;
+        self.commons.engine.set_remote(session.call, remote.params).map_err(|e| self.refused(e))?;
         session.state = State::Connecting;
         Ok(state_reply(StatusCode::OK, id, session))
     }
@@ -328,7 +297,7 @@ impl Direct {
                 Ok(state_reply(StatusCode::ACCEPTED, id, session))
             }
             State::MediaReady => {
-                self.engine.open_gate(session.call).map_err(|e| self.refused(e))?;
+                self.commons.engine.open_gate(session.call).map_err(|e| self.refused(e))?;
                 session.gate_wanted = true;
                 Ok(state_reply(StatusCode::OK, id, session))
             }
@@ -337,16 +306,9 @@ impl Direct {
 
     /// Moves or holds the far side of a session's plain RTP leg.
     async fn change_rtp(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
-        let bad = |detail: String| {
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "BAD_RTP",
-                detail,
-                "send {\"remote\": \"ADDRESS:PORT\"}, {\"direction\": ...}, or both",
-            )
-        };
-        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
-        let change: RtpChange = serde_json::from_slice(&body.bytes).map_err(|e| bad(e.to_string()))?;
+        let bad = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_RTP", detail, BAD_RTP_HINT);
+        let body = bodies::read(&self.commons, request.into_body()).await?;
+        let change: RtpChange = bodies::json_object(&body.bytes, BAD_RTP_HINT)?;
         let remote = change.remote().map_err(|e| match e {
             BadLeg::Body(detail) => bad(detail),
             BadLeg::Outside(what) => voip::refusal(what),
@@ -358,27 +320,18 @@ impl Direct {
             return Err(wrong_state(session.state, "the session has no plain RTP leg; open one with bridge.rtp"));
         }
         if let Some(remote) = remote {
-            self.engine.set_rtp_remote(session.call, remote).map_err(|e| self.rtp_refused(e))?;
+            self.commons.engine.set_rtp_remote(session.call, remote).map_err(|e| self.rtp_refused(e))?;
         }
         if let Some(direction) = direction {
-            self.engine.set_rtp_direction(session.call, direction).map_err(|e| self.refused(e))?;
+            self.commons.engine.set_rtp_direction(session.call, direction).map_err(|e| self.refused(e))?;
         }
         Ok(state_reply(StatusCode::OK, id, session))
     }
 
     /// Sends digits in the running stream. Their text is in no log: it may be a PIN.
     async fn digits(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
-        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
-        let DigitsBody { digits, tone_ms } = serde_json::from_slice(&body.bytes).map_err(|e| {
-            // Line, column and kind of the fault only: the message itself may quote what was sent.
-            let detail = format!("the body is not what it should be, at line {} column {}", e.line(), e.column());
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "BAD_JSON",
-                detail,
-                "send {\"digits\": \"12#\"}, and tone_ms if 100 ms a digit is not right",
-            )
-        })?;
+        let body = bodies::read(&self.commons, request.into_body()).await?;
+        let DigitsBody { digits, tone_ms } = DigitsBody::read(&body.bytes)?;
         let call = {
             let mut table = self.lock();
             let session = find(&mut table, id)?;
@@ -387,7 +340,7 @@ impl Direct {
             }
             session.call
         };
-        let engine = Arc::clone(&self.engine);
+        let engine = Arc::clone(&self.commons.engine);
         // The call answers with the next turn of its shard; the wait must not hold the other connections up.
         let sent = tokio::task::spawn_blocking(move || engine.send_digits(call, &digits, tone_ms, SHARD_WAIT)).await;
         match sent.unwrap_or(Err(SendDigitsError::Unanswered)) {
@@ -396,7 +349,9 @@ impl Direct {
                 Err(wrong_state(State::Ended, "the call has just ended; open a new session"))
             }
             Err(SendDigitsError::Admit(e)) => Err(self.not_admitted(e)),
-            Err(SendDigitsError::Refused(e)) => Err(bad_digits(e)),
+            Err(SendDigitsError::Refused(e)) => {
+                Err(digits_refused(e, "put the peer's answer first", || wrong_state(State::Ended, "open a new session")))
+            }
             Err(SendDigitsError::Unanswered) => Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "BUSY",
@@ -415,7 +370,7 @@ impl Direct {
         let stats = match ended {
             Some(stats) => Some(*stats),
             None => {
-                let engine = Arc::clone(&self.engine);
+                let engine = Arc::clone(&self.commons.engine);
                 // The engine answers with its next turn; the wait must not hold the other connections up.
                 tokio::task::spawn_blocking(move || engine.stats(call, SHARD_WAIT)).await.ok().flatten()
             }
@@ -459,7 +414,7 @@ impl Direct {
             self.advance(&mut table, &id, call, event);
             id
         };
-        self.watch.tell(DaemonEvent::Media { call: CallRef::Direct(id), event: event.clone() });
+        self.commons.watch.tell(DaemonEvent::Media { call: CallRef::Direct(id), event: event.clone() });
         true
     }
 
@@ -479,7 +434,7 @@ impl Direct {
             CallEvent::MediaReady => {
                 session.state = State::MediaReady;
                 if session.gate_wanted
-                    && let Err(e) = self.engine.open_gate(call)
+                    && let Err(e) = self.commons.engine.open_gate(call)
                 {
                     tracing::warn!(session = %id, error = %e, "the gate did not open");
                 }
@@ -500,64 +455,18 @@ impl Direct {
         let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok()).unwrap_or_default();
         let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let wants_sdp = request.headers().get(header::ACCEPT).is_some_and(|a| a.as_bytes() == b"application/sdp");
-        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
+        let body = bodies::read(&self.commons, request.into_body()).await?;
         parse(&content_type, wants_sdp, &body.bytes)
     }
 
-    /// The bridge a request asks for. It may choose the kind, never a file: the token opens calls, not the disk.
-    fn bridge(&self, wanted: Option<&BridgeBody>) -> Result<BridgeConfig, Problem> {
-        let Some(wanted) = wanted else { return Ok(self.config.bridge.clone()) };
-        let refuse = |detail: String, hint| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_BRIDGE", detail, hint));
-        let implied = if wanted.rtp.is_some() { "rtp" } else { wanted.ws.as_ref().map_or("", |_| "ws") };
-        let name = wanted.kind.as_deref().unwrap_or(implied);
-        if wanted.ws.is_some() != (name == "ws") {
-            return refuse("ws and the kind of the bridge do not fit together".into(), "send ws with kind ws, or with no kind");
-        }
-        if wanted.rtp.is_some() != (name == "rtp") {
-            return refuse("rtp and the kind of the bridge do not fit together".into(), "send rtp with kind rtp, or with no kind");
-        }
-        let kind = match (name, self.config.bridge.kind.wav()) {
-            ("rtp", _) => match wanted.rtp.as_ref().map(RtpBody::params) {
-                Some(Ok(params)) => BridgeKind::Rtp(Box::new(params)),
-                Some(Err(BadLeg::Body(detail))) => return refuse(detail, "see the table of rtp in docs/DIRECT_MODE.md"),
-                Some(Err(BadLeg::Outside(what))) => return Err(voip::refusal(what)),
-                None => return refuse("there is no rtp object".into(), "send rtp with at least remote"),
-            },
-            ("ws", _) => match wanted.ws.as_ref().map(|ws| ws.bridge(&self.bridges.audio_targets())) {
-                Some(Ok(audio)) => BridgeKind::Audio(Box::new(audio)),
-                Some(Err(detail)) if detail.starts_with(voip::VOIP_ONLY) => {
-                    return Err(voip::refusal("a server that no [[audio_target]] lists"));
-                }
-                Some(Err(detail)) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
-                None => return refuse("there is no ws object".into(), "send ws with at least url"),
-            },
-            ("echo", _) => BridgeKind::Echo,
-            ("play", Some(path)) => BridgeKind::Play(path.clone()),
-            ("play_then_echo", Some(path)) => BridgeKind::PlayThenEcho(path.clone()),
-            ("play" | "play_then_echo", None) => {
-                return refuse("no file to play is configured".into(), "set wav in the bridge of [direct]; requests cannot name files");
-            }
-            (other, _) => {
-                if let Some(what) = voip::names_outside(other) {
-                    return Err(voip::refusal(what));
-                }
-                return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws");
-            }
-        };
-        if wanted.record && !self.records {
-            return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
-        }
-        Ok(BridgeConfig { kind, record: wanted.record })
-    }
-
     fn release(&self, call: CallId) {
-        if let Err(e) = self.engine.close(call, EndReason::HangUp) {
+        if let Err(e) = self.commons.engine.close(call, EndReason::HangUp) {
             tracing::debug!(error = %e, "close of a call that is gone");
         }
     }
 
     fn not_admitted(&self, error: AdmitError) -> Problem {
-        self.metrics.call_refused();
+        self.commons.metrics.call_refused();
         let verdict = Verdict::of_admit(error);
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: verdict.code, detail: verdict.sentence.into_owned(), hint: verdict.advice }
     }
@@ -566,7 +475,7 @@ impl Direct {
     fn rtp_refused(&self, error: CommandError) -> Problem {
         match error {
             CommandError::Setup(SetupError::Misuse(why)) => {
-                self.metrics.call_refused();
+                self.commons.metrics.call_refused();
                 if why == NO_TARGET {
                     return voip::refusal("an address that no [[trunk]] lists (R-10)");
                 }
@@ -581,7 +490,7 @@ impl Direct {
             CommandError::Admit(AdmitError::NoSuchCall) => wrong_state(State::Ended, "the call has just ended; open a new session"),
             CommandError::Admit(e) => self.not_admitted(e),
             CommandError::Setup(e) => {
-                self.metrics.call_refused();
+                self.commons.metrics.call_refused();
                 let verdict = Verdict::of_setup(&e);
                 Problem {
                     status: StatusCode::UNPROCESSABLE_ENTITY,
@@ -611,16 +520,10 @@ fn parse(content_type: &str, wants_sdp: bool, bytes: &[u8]) -> Result<Parsed, Pr
             })?;
             Ok(Parsed { body: SessionBody { sdp: Some(text), ..SessionBody::default() }, as_sdp: true })
         }
-        "application/json" => match serde_json::from_slice(bytes) {
-            Ok(parsed) => Ok(Parsed { body: parsed, as_sdp: wants_sdp }),
-            // The message of the parser quotes field names and positions, never values of ours.
-            Err(e) => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "BAD_JSON",
-                e.to_string(),
-                "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string",
-            )),
-        },
+        "application/json" => {
+            let hint = "the members are sdp, role, gate, bridge; SDP lines end in \\r\\n inside the string";
+            Ok(Parsed { body: bodies::json_object(bytes, hint)?, as_sdp: wants_sdp })
+        }
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UNSUPPORTED_MEDIA_TYPE",
@@ -679,7 +582,7 @@ pub(crate) fn fuzz_request(data: &[u8]) {
     let body = body.get(1..).unwrap_or_default();
     for content_type in ["application/json", "application/sdp", "text/plain"] {
         let offer = parse(content_type, false, body).and_then(|parsed| {
-            if let Some(Err(why)) = parsed.body.bridge.as_ref().and_then(|bridge| bridge.rtp.as_ref()).map(RtpBody::params) {
+            if let Some(Err(why)) = parsed.body.bridge.as_ref().and_then(|bridge| bridge.rtp()).map(super::rtp_body::RtpBody::params) {
                 assert!(!format!("{why:?}").is_empty());
             }
             gate_wanted(&query, &parsed.body)?;
@@ -710,39 +613,8 @@ fn wrong_state(state: State, hint: &'static str) -> Problem {
     Problem::new(StatusCode::CONFLICT, "WRONG_STATE", format!("the session is in state {}", state.name()), hint)
 }
 
-fn bad_digits(error: DigitRefused) -> Problem {
-    let (status, code, hint) = match error {
-        DigitRefused::NotAKey(_) | DigitRefused::Length(_) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "BAD_DIGITS", "use 0 to 9, *, #, A to D, or ! for a flash, and 40 to 60000 ms a digit")
-        }
-        DigitRefused::Full => (StatusCode::CONFLICT, "DIGITS_FULL", "32 digits may wait; send the rest when these are out"),
-        DigitRefused::NotNegotiated => {
-            (StatusCode::CONFLICT, "DIGITS_NOT_NEGOTIATED", "the peer's SDP has no telephone-event/8000; play tones as audio instead")
-        }
-        DigitRefused::NoPeerYet => (StatusCode::CONFLICT, "WRONG_STATE", "put the peer's answer first"),
-        DigitRefused::CallOver => (StatusCode::CONFLICT, "WRONG_STATE", "open a new session"),
-    };
-    Problem::new(status, code, error.to_string(), hint)
-}
-
 fn gone_at_once() -> Problem {
     wrong_state(State::Ended, "the call ended before its candidates were gathered; open a new session")
-}
-
-fn bad_body(error: BodyError) -> Problem {
-    match error {
-        BodyError::TooLarge => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BODY_TOO_LARGE",
-            "the body is larger than 64 KiB",
-            "an SDP of one audio stream has 1 to 4 KiB",
-        ),
-        BodyError::TooSlow => {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "the body did not arrive in time", "send the body at once")
-        }
-        BodyError::NoMemory => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", "too many bodies are being read", "try again"),
-        BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST, "BODY_BROKEN", "the body broke off", "send it whole"),
-    }
 }
 
 fn bad_sdp(error: &sdp::SdpError) -> Problem {
@@ -782,7 +654,7 @@ fn rtp_json(local: &RtpLegLocal) -> serde_json::Value {
     serde_json::json!({ "local": local.rtp.to_string(), "local_rtcp": local.rtcp.to_string() })
 }
 
-/// Largest body, in bytes: what the SDP reader takes.
-const BODY_BYTES_MAX: usize = 64 * 1_024;
 /// How long a request waits for the answer of a call: several turns of a shard.
 const SHARD_WAIT: Span = Span::from_millis(200);
+/// What moves or holds a plain RTP leg.
+const BAD_RTP_HINT: &str = "send {\"remote\": \"ADDRESS:PORT\"}, {\"direction\": ...}, or both";

@@ -1,5 +1,7 @@
 //! Interfaces for programs that drive calls themselves.
 
+mod bodies;
+mod bridge_body;
 mod direct;
 mod figures;
 mod native;

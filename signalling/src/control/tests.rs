@@ -3,7 +3,7 @@
 use super::direct::Direct;
 use crate::config::{BridgeConfig, Config, DirectConfig, Secret};
 use crate::shell::http_server::{Limits, serve};
-use crate::shell::{Bridges, Metrics, Watch};
+use crate::shell::{Bridges, Commons, Metrics, Watch};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,8 +47,16 @@ async fn world(sessions_max: usize, read_timeout: Duration) -> World {
     let bridges = Arc::new(Bridges::start(&Config::default(), &watch_, &metrics, Arc::new(|_, _| {})).unwrap());
     let config = DirectConfig { sessions_max, ..DirectConfig::new(Secret::new(TOKEN)) };
     assert_eq!(config.bridge, BridgeConfig::ECHO);
-    let bodies = Arc::new(Semaphore::new(1 << 20));
-    let direct = Arc::new(Direct::new(config, false, read_timeout, Arc::clone(&engine), bridges, bodies, Arc::clone(&metrics), watch_));
+    let commons = Commons {
+        records: false,
+        read_timeout,
+        engine: Arc::clone(&engine),
+        bridges,
+        bodies: Arc::new(Semaphore::new(1 << 20)),
+        metrics: Arc::clone(&metrics),
+        watch: watch_,
+    };
+    let direct = Arc::new(Direct::new(config, commons));
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(serve(listener, None, Limits { connections_max: 8, read_timeout }, Arc::clone(&direct), stopped));
     World { addr, direct, engine, metrics, _stop: stop }
@@ -156,6 +164,9 @@ fn refusals_have_a_stable_code_and_a_hint() {
             ("GET", "/v1/sessions/x/digits", SDP, "", 405, "METHOD_NOT_ALLOWED"),
             ("POST", "/v1/sessions/unknown/digits", JSON, "{\"digits\":\"1\"}", 404, "NO_SUCH_SESSION"),
             ("POST", "/v1/sessions/unknown/digits", JSON, "{\"digit\":\"1\"}", 400, "BAD_JSON"),
+            ("POST", "/v1/sessions/unknown/digits", JSON, "[\"1\",100]", 400, "BAD_JSON"),
+            ("PUT", "/v1/sessions/unknown/rtp", JSON, "[\"127.0.0.1:9\",null]", 400, "BAD_JSON"),
+            ("POST", "/v1/sessions", JSON, " [null,null,\"open\",null]", 400, "BAD_JSON"),
         ];
         for (method, target, content_type, body, status, code) in rows {
             let answer = call(&world, method, target, content_type, body).await;

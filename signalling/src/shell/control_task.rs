@@ -7,6 +7,7 @@ use super::bridges::{Bridges, bridge_name};
 use super::cdr::Record;
 use super::http_client::GraphClient;
 use super::intake::Delivery;
+use super::media_table::MediaTable;
 use super::metrics::Metrics;
 use super::ng::Ng;
 use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
@@ -18,7 +19,7 @@ use crate::control::{ApiCallId, ApiRequest, Book, Direct, EventHub};
 use crate::graph::{GraphAction, GraphOutcome};
 use crate::sdp;
 use crate::session::{CallKey, Carried, Command, Dial, Effect, EngineEvent, Event, Input, Notice, RequestId, Sessions, Wacid};
-use crate::verdict::{Evidence, LocalCandidates};
+use crate::verdict::Evidence;
 use crate::webhook::dedup::{EventKey, Memory};
 use crate::webhook::envelope;
 use crate::webhook::intake::Owner;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tipring_engine::call::{CallEvent, RemoteParams, SetupRole};
-use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal, SendDigitsError};
+use tipring_engine::engine::{CallId, CommandError, Engine, SendDigitsError};
 use tipring_engine::error::{AdmitError, EndReason};
 use tipring_engine::time::{Span, Time};
 use tokio::sync::{mpsc, watch};
@@ -133,62 +134,6 @@ pub(super) struct ControlTask {
     pub(super) in_flight: usize,
 }
 
-/// Which media call belongs to which call of the session machine.
-#[derive(Default)]
-pub(super) struct MediaTable {
-    by_call: HashMap<CallId, Media>,
-    by_key: HashMap<CallKey, CallId>,
-}
-
-struct Media {
-    key: CallKey,
-    /// What our SDP offered.
-    local: LocalCandidates,
-    bridge: BridgeConfig,
-    /// Our end of its plain RTP leg.
-    rtp: Option<RtpLegLocal>,
-    /// Ports attached after the one that it was opened with, as the engine counts them.
-    ports_attached: u32,
-}
-
-impl MediaTable {
-    /// The media call of a call.
-    pub(super) fn call(&self, key: CallKey) -> Option<CallId> {
-        self.by_key.get(&key).copied()
-    }
-
-    /// What a call is bridged to.
-    pub(super) fn bridge(&self, key: CallKey) -> Option<&BridgeConfig> {
-        self.by_call.get(self.by_key.get(&key)?).map(|media| &media.bridge)
-    }
-
-    /// Counts a port that was attached to a running call.
-    pub(super) fn port_attached(&mut self, key: CallKey) {
-        if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
-            media.ports_attached = media.ports_attached.wrapping_add(1);
-        }
-    }
-
-    /// Remembers what a call is bridged to.
-    pub(super) fn set_bridge(&mut self, key: CallKey, bridge: BridgeConfig, rtp: Option<RtpLegLocal>) {
-        if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
-            (media.bridge, media.rtp) = (bridge, rtp);
-        }
-    }
-
-    /// Our end of a call's plain RTP leg.
-    pub(super) fn rtp(&self, key: CallKey) -> Option<RtpLegLocal> {
-        self.by_call.get(self.by_key.get(&key)?).and_then(|media| media.rtp)
-    }
-
-    /// Remembers whether a call is recorded.
-    pub(super) fn set_record(&mut self, key: CallKey, on: bool) {
-        if let Some(media) = self.by_key.get(&key).and_then(|call| self.by_call.get_mut(call)) {
-            media.bridge.record = on;
-        }
-    }
-}
-
 impl ControlTask {
     /// Runs until the stop is complete: drained or timed out, calls told to end, Graph answered or given up.
     pub(super) async fn run(mut self, mut inputs: Inputs, left: Left) {
@@ -231,7 +176,7 @@ impl ControlTask {
             if let Some(deadline) = give_up {
                 let over = tokio::time::Instant::now() >= deadline;
                 // The end of a call is told after its place is free: a verdict may still wait for it.
-                let quiet = self.engine.calls() == 0 && self.in_flight == 0 && self.media.by_call.is_empty() && self.book.is_quiet();
+                let quiet = self.engine.calls() == 0 && self.in_flight == 0 && self.media.is_empty() && self.book.is_quiet();
                 if stop == Stop::Drain && over {
                     tracing::warn!(calls = self.engine.calls(), "drain time is over: ending the calls that are left");
                     give_up = Some(self.begin_stop(Stop::Now));
@@ -473,7 +418,7 @@ impl ControlTask {
     fn send_digits(&self, call: CallKey, symbols: Box<str>, tone_ms: Option<u32>) {
         let (engine, watch) = (Arc::clone(&self.engine), self.watch.clone());
         let refused = move |why| watch.tell(DaemonEvent::DigitsRefused { call, why });
-        let Some(&id) = self.media.by_key.get(&call) else {
+        let Some(id) = self.media.call(call) else {
             return refused(SendDigitsError::Admit(AdmitError::NoSuchCall));
         };
         // The call answers with the next turn of its shard: nothing to wait for here.
@@ -490,30 +435,25 @@ impl ControlTask {
             CallEvent::Ended(ended) => self.metrics.call_ended(ended),
             _ => {}
         }
-        let Some(media) = self.media.by_call.get(&call) else {
+        let Some(key) = self.media.key(call) else {
             let is_ng = || self.ng.as_ref().is_some_and(|ng| ng.handle_event(call, &event));
             if !self.direct.as_ref().is_some_and(|d| d.handle_event(call, &event)) && !is_ng() {
                 tracing::debug!(?call, "event of a call that nobody owns");
             }
             return;
         };
-        let (key, local) = (media.key, media.local);
-        // Of the port that is attached now: one that was exchanged meanwhile may have finished, and the call goes on with its successor.
-        let is_left = event == CallEvent::PortFinished { port: media.ports_attached } && media.bridge.kind.hangs_up();
+        let is_left = self.media.is_left(call, &event);
         self.book.media(key, &event, self.at());
         self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
         let told = match event {
             CallEvent::LocalReady(params) => {
-                if let Some(media) = self.media.by_call.get_mut(&call) {
-                    media.local = LocalCandidates::of(&params);
-                }
+                self.media.set_local(key, &params);
                 Some(EngineEvent::LocalReady(params))
             }
             CallEvent::MediaReady => Some(EngineEvent::MediaReady),
             CallEvent::FirstRtpIn => Some(EngineEvent::FirstMediaIn),
             CallEvent::Ended(ended) => {
-                self.media.by_call.remove(&call);
-                self.media.by_key.remove(&key);
+                let local = self.media.ended(call).unwrap_or_default();
                 self.bridges.forget(&CallRef::Meta(key));
                 Some(EngineEvent::Ended { reason: ended.reason, evidence: Box::new(Evidence::of(&ended.stats, local)) })
             }
@@ -564,18 +504,18 @@ impl ControlTask {
             }
             Effect::OpenCall { call, remote } => self.open_call(call, remote).map(|event| Input::Engine { call, event }),
             Effect::SetRemote { call, remote } => {
-                let id = *self.media.by_key.get(&call)?;
+                let id = self.media.call(call)?;
                 self.set_remote(id, *remote).err().map(|event| Input::Engine { call, event })
             }
             Effect::OpenGate { call } => {
-                if let Some(Err(e)) = self.media.by_key.get(&call).map(|id| self.engine.open_gate(*id)) {
+                if let Some(Err(e)) = self.media.call(call).map(|id| self.engine.open_gate(id)) {
                     // The call has ended or will; its own event says why.
                     tracing::warn!(?call, error = %e, "the gate did not open");
                 }
                 None
             }
             Effect::CloseCall { call, reason } => {
-                if let Some(id) = self.media.by_key.remove(&call) {
+                if let Some(id) = self.media.let_go(call) {
                     self.close(id, reason);
                 }
                 None
@@ -637,13 +577,11 @@ impl ControlTask {
             }
         };
         self.metrics.call_opened();
-        let media = Media { key: call, local: LocalCandidates::of(&local), bridge: bridge.clone(), rtp: None, ports_attached: 0 };
-        self.media.by_call.insert(id, media);
+        self.media.opened(call, id, &local, bridge.clone());
         self.book.media_opened(call, bridge_name(&bridge));
         if bridge.record {
             self.book.recording(call, self.at());
         }
-        self.media.by_key.insert(call, id);
         self.watch.tell(DaemonEvent::MediaOpened { call: CallRef::Meta(call) });
         match self.bridges.attach_rtp(&self.engine, id, &bridge, &CallRef::Meta(call)) {
             Ok(rtp) => {
@@ -654,7 +592,7 @@ impl ControlTask {
             }
             Err(e) => {
                 self.metrics.call_refused();
-                self.media.by_key.remove(&call);
+                self.media.let_go(call);
                 self.close(id, EndReason::Cancelled);
                 return Some(match e {
                     CommandError::Admit(e) => EngineEvent::NotAdmitted(e),
@@ -672,8 +610,8 @@ impl ControlTask {
     fn set_remote(&mut self, id: CallId, remote: RemoteParams) -> Result<(), EngineEvent> {
         self.engine.set_remote(id, remote).map_err(|e| {
             self.metrics.call_refused();
-            if let Some(media) = self.media.by_call.get(&id) {
-                self.media.by_key.remove(&media.key);
+            if let Some(key) = self.media.key(id) {
+                self.media.let_go(key);
             }
             self.close(id, EndReason::Cancelled);
             match e {

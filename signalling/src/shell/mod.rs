@@ -6,12 +6,14 @@ mod api_task;
 mod audio_peers;
 mod bridges;
 mod cdr;
+mod commons;
 mod control_task;
 mod figures;
 mod forward;
 mod http_client;
 pub(crate) mod http_server;
 mod intake;
+mod media_table;
 mod metrics;
 mod ng;
 mod observe;
@@ -45,9 +47,13 @@ pub(crate) fn check_wavs(config: &Config) -> Result<(), String> {
     bridges::load_wavs(config).map(drop)
 }
 
-pub(crate) use bridges::{Bridges, bridge_name};
+#[cfg(test)]
+pub(crate) use bridges::Bridges;
+pub(crate) use bridges::bridge_name;
+pub(crate) use commons::Commons;
 pub(crate) use control_task::HostCommand;
 pub(crate) use http_client::GraphClient;
+#[cfg(test)]
 pub(crate) use observe::Watch;
 pub(crate) use observe::unix_s as unix_now;
 pub(crate) use reload::Reloader;

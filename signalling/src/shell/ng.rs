@@ -3,10 +3,9 @@
 //! Decides: which call a request means, whether it fits, and what is said when there is no room. Given: requests by UDP and HTTP; engine events. Refuses: a new
 //! description for an established WhatsApp leg (Meta answers a re-INVITE with 500), and calls whose two ends are of one kind.
 
-use super::bridges::Bridges;
-use super::http_server::{Limits, Reply, Service, read_body, serve, typed};
-use super::metrics::Metrics;
-use super::observe::{CallRef, DaemonEvent, Watch, unix_s};
+use super::commons::Commons;
+use super::http_server::{Limits, Reply, Service, serve, typed};
+use super::observe::{CallRef, DaemonEvent, unix_s};
 use super::tls::random;
 use crate::config::{BridgeConfig, BridgeKind, NgConfig};
 use crate::control::SessionId;
@@ -21,12 +20,11 @@ use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 use tipring_engine::bridge::Play;
 use tipring_engine::bridge::rtp::{LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
 use tipring_engine::codec::SampleRate;
-use tipring_engine::engine::{CallId, CommandError, Engine};
+use tipring_engine::engine::{CallId, CommandError};
 use tipring_engine::error::{AdmitError, EndReason, SetupError};
 use tipring_engine::rtp::mos;
 use tipring_engine::time::Span;
@@ -36,13 +34,7 @@ use tokio::sync::{Semaphore, watch};
 /// The calls of all proxies.
 pub(crate) struct Ng {
     config: NgConfig,
-    records: bool,
-    read_timeout: Duration,
-    engine: Arc<Engine>,
-    bridges: Arc<Bridges>,
-    bodies: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    watch: Watch,
+    commons: Commons,
     table: Mutex<Table>,
 }
 
@@ -97,18 +89,8 @@ impl From<&str> for Refusal {
 }
 
 impl Ng {
-    #[expect(clippy::too_many_arguments, reason = "wired once, in run.rs")]
-    pub(crate) fn new(
-        config: NgConfig,
-        records: bool,
-        read_timeout: Duration,
-        engine: Arc<Engine>,
-        bridges: Arc<Bridges>,
-        bodies: Arc<Semaphore>,
-        metrics: Arc<Metrics>,
-        watch: Watch,
-    ) -> Self {
-        Self { config, records, read_timeout, engine, bridges, bodies, metrics, watch, table: Mutex::default() }
+    pub(crate) fn new(config: NgConfig, commons: Commons) -> Self {
+        Self { config, commons, table: Mutex::default() }
     }
 
     /// Answers a request. May wait some milliseconds for a shard: not for the control thread.
@@ -160,7 +142,7 @@ impl Ng {
         table.by_id.retain(|_, call| call.ended.is_none_or(|(at, _)| now - at < ENDED_KEPT_S));
         table.by_id.remove(id);
         if table.by_id.len() >= self.config.sessions_max {
-            self.metrics.call_refused();
+            self.commons.metrics.call_refused();
             return Err(Refusal::Full(NO_SESSION));
         }
         let is_webrtc = plain_sdp::is_webrtc(text);
@@ -197,8 +179,8 @@ impl Ng {
             Offered::Plain(_) => SetupRole::ActPass,
         };
         let quiet = Play::new(Arc::from([]), SampleRate::Hz16000);
-        let (call, local) = self.engine.open_call(role, Box::new(quiet)).map_err(|e| self.not_admitted(e))?;
-        self.metrics.call_opened();
+        let (call, local) = self.commons.engine.open_call(role, Box::new(quiet)).map_err(|e| self.not_admitted(e))?;
+        self.commons.metrics.call_opened();
         if !local.complete {
             // A family without a public address asks STUN servers, and this answer cannot wait for them.
             table.by_call.insert(call, id.to_owned());
@@ -206,10 +188,10 @@ impl Ng {
             return Err("our candidates are not known yet: name engine.public_addresses for each family instead of stun_servers".into());
         }
         let name = SessionId::random();
-        let bridge = BridgeConfig { kind: BridgeKind::Rtp(Box::new(leg.clone())), record: self.records && request.records() };
-        let opened = self.bridges.attach_rtp(&self.engine, call, &bridge, &CallRef::Direct(name.clone())).and_then(|rtp| {
+        let bridge = BridgeConfig { kind: BridgeKind::Rtp(Box::new(leg.clone())), record: self.commons.records && request.records() };
+        let opened = self.commons.bridges.attach_rtp(&self.commons.engine, call, &bridge, &CallRef::Direct(name.clone())).and_then(|rtp| {
             if let Offered::WhatsApp(offer) = &offered {
-                self.engine.set_remote(call, offer.params.clone())?;
+                self.commons.engine.set_remote(call, offer.params.clone())?;
             }
             rtp.ok_or(CommandError::Admit(AdmitError::Ports))
         });
@@ -243,7 +225,7 @@ impl Ng {
         table.by_id.insert(id.to_owned(), new);
         table.total += 1;
         drop(table);
-        self.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
+        self.commons.watch.tell(DaemonEvent::MediaOpened { call: call_ref });
         Ok(json!({ "result": "ok", "sdp": reply }))
     }
 
@@ -261,19 +243,19 @@ impl Ng {
             Offered::WhatsApp(offer) => {
                 // A 183 and a 200 may name different places; the WhatsApp leg need not know.
                 let plain = plain_sdp::read(text).map_err(|e| format!("the answer of the plain side: {e}"))?;
-                self.engine.set_rtp_remote(call.call, plain.remote).map_err(|e| self.refused(e))?;
-                self.engine.set_rtp_direction(call.call, plain.direction).map_err(|e| self.refused(e))?;
+                self.commons.engine.set_rtp_remote(call.call, plain.remote).map_err(|e| self.refused(e))?;
+                self.commons.engine.set_rtp_direction(call.call, plain.direction).map_err(|e| self.refused(e))?;
                 call.answer.as_ref().map_or_else(|| sdp::write_answer(offer, &call.local, random_u64()), |(_, reply)| reply.clone())
             }
             Offered::Plain(_) if call.answer.is_some() => return Err(NO_RE_OFFER.into()),
             Offered::Plain(offer) => {
                 let remote = sdp::read_answer(text).map_err(|e| format!("the answer of the WhatsApp side: {e}"))?;
-                self.engine.set_remote(call.call, remote.params).map_err(|e| self.refused(e))?;
+                self.commons.engine.set_remote(call.call, remote.params).map_err(|e| self.refused(e))?;
                 plain_sdp::write_answer(offer, call.rtp, random_u64())
             }
         };
         // By SIP there is no pre-accept: who answers, listens. The gate waits for the keys by itself.
-        self.engine.open_gate(call.call).map_err(|e| self.refused(e))?;
+        self.commons.engine.open_gate(call.call).map_err(|e| self.refused(e))?;
         call.to_tag = to_tag.to_owned();
         call.answer = Some((text.to_owned(), reply.clone()));
         Ok(json!({ "result": "ok", "sdp": reply }))
@@ -285,7 +267,7 @@ impl Ng {
         let Some(call) = taken else {
             return Ok(json!({ "result": "ok", "warning": "Call-ID not found or tags didn't match" }));
         };
-        let stats = self.engine.stats(call.call, SHARD_WAIT);
+        let stats = self.commons.engine.stats(call.call, SHARD_WAIT);
         if call.ended.is_none() {
             self.release(call.call);
         }
@@ -295,7 +277,7 @@ impl Ng {
     fn query(&self, request: &Request) -> Result<Value, Refusal> {
         let id = request.needed("call-id")?;
         let call = self.lock().by_id.get(id).map(|call| call.call).ok_or(UNKNOWN_CALL)?;
-        let stats = self.engine.stats(call, SHARD_WAIT);
+        let stats = self.commons.engine.stats(call, SHARD_WAIT);
         let table = self.lock();
         Ok(report(table.by_id.get(id).ok_or(UNKNOWN_CALL)?, stats.as_ref()))
     }
@@ -311,8 +293,8 @@ impl Ng {
         let table = self.lock();
         let running = table.by_id.values().filter(|call| call.ended.is_none()).count();
         json!({ "result": "ok", "statistics": {
-            "currentstatistics": { "sessionsown": running, "sessionsforeign": 0, "sessionstotal": running, "mediacalls": self.engine.calls() },
-            "totalstatistics": { "uptime": self.watch.now().as_millis() / 1_000, "managedsessions": table.total },
+            "currentstatistics": { "sessionsown": running, "sessionsforeign": 0, "sessionstotal": running, "mediacalls": self.commons.engine.calls() },
+            "totalstatistics": { "uptime": self.commons.watch.now().as_millis() / 1_000, "managedsessions": table.total },
         } })
     }
 
@@ -322,7 +304,7 @@ impl Ng {
         let digits = digits.ok_or("code is missing: a digit, or several")?;
         let tone_ms = request.number("duration").and_then(|ms| u32::try_from(ms).ok());
         let call = self.lock().by_id.get(id).filter(|call| call.ended.is_none()).map(|call| call.call).ok_or(UNKNOWN_CALL)?;
-        self.engine.send_digits(call, &digits, tone_ms, SHARD_WAIT).map_err(|e| e.to_string())?;
+        self.commons.engine.send_digits(call, &digits, tone_ms, SHARD_WAIT).map_err(|e| e.to_string())?;
         Ok(json!({ "result": "ok" }))
     }
 
@@ -342,7 +324,7 @@ impl Ng {
             })
         };
         if let Some(name) = name {
-            self.watch.tell(DaemonEvent::Media { call: CallRef::Direct(name), event: event.clone() });
+            self.commons.watch.tell(DaemonEvent::Media { call: CallRef::Direct(name), event: event.clone() });
         }
         true
     }
@@ -355,13 +337,13 @@ impl Ng {
     }
 
     fn release(&self, call: CallId) {
-        if let Err(e) = self.engine.close(call, EndReason::HangUp) {
+        if let Err(e) = self.commons.engine.close(call, EndReason::HangUp) {
             tracing::debug!(error = %e, "close of a call that is gone");
         }
     }
 
     fn not_admitted(&self, error: AdmitError) -> Refusal {
-        self.metrics.call_refused();
+        self.commons.metrics.call_refused();
         Refusal::Full(if error == AdmitError::Ports { NO_PORT } else { NO_SESSION })
     }
 
@@ -386,7 +368,7 @@ impl Service for Ng {
         if request.method() != Method::POST || !matches!(request.uri().path(), "/ng" | "/ng-plain") {
             return typed(StatusCode::NOT_FOUND, "text/plain", "POST a dictionary to /ng\n");
         }
-        let body = match read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await {
+        let body = match self.commons.body(request.into_body(), BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(_) => return typed(StatusCode::BAD_REQUEST, "text/plain", "the body did not come whole\n"),
         };

@@ -4,11 +4,13 @@
 
 use super::bridges::Bridges;
 use super::cdr;
-use super::control_task::{ControlTask, HostCommand, Inputs, Left, MediaTable, Stop};
+use super::commons::Commons;
+use super::control_task::{ControlTask, HostCommand, Inputs, Left, Stop};
 use super::forward::Forwarder;
 use super::http_client::GraphClient;
 use super::http_server::{Limits, serve};
 use super::intake::Intake;
+use super::media_table::MediaTable;
 use super::metrics::{Metrics, MetricsSnapshot};
 use super::ng::{Ng, NgSockets};
 use super::observe::{CallRef, Observer, Watch, unix_s};
@@ -120,32 +122,19 @@ impl Daemon {
         let bodies = Arc::new(Semaphore::new(BODIES_BYTES_MAX));
         let limits = Limits { connections_max: config.http.connections_max, read_timeout: config.http.read_timeout };
 
-        let direct = config.direct.clone().map(|direct| {
-            Arc::new(Direct::new(
-                direct,
-                config.record.is_some(),
-                limits.read_timeout,
-                Arc::clone(&engine),
-                Arc::clone(&bridges),
-                Arc::clone(&bodies),
-                Arc::clone(&metrics),
-                watch_.clone(),
-            ))
-        });
+        let commons = Commons {
+            records: config.record.is_some(),
+            read_timeout: limits.read_timeout,
+            engine: Arc::clone(&engine),
+            bridges: Arc::clone(&bridges),
+            bodies: Arc::clone(&bodies),
+            metrics: Arc::clone(&metrics),
+            watch: watch_.clone(),
+        };
+        let direct = config.direct.clone().map(|direct| Arc::new(Direct::new(direct, commons.clone())));
         let ng_sockets = config.ng.as_ref().map(NgSockets::bind).transpose()?;
         let ng_addr = ng_sockets.as_ref().map(|sockets| sockets.address);
-        let ng = config.ng.clone().map(|ng| {
-            Arc::new(Ng::new(
-                ng,
-                config.record.is_some(),
-                limits.read_timeout,
-                Arc::clone(&engine),
-                Arc::clone(&bridges),
-                Arc::clone(&bodies),
-                Arc::clone(&metrics),
-                watch_.clone(),
-            ))
-        });
+        let ng = config.ng.clone().map(|ng| Arc::new(Ng::new(ng, commons.clone())));
         let intake =
             Intake { tenants: Arc::clone(&tenants), store: Arc::clone(&store), forwarder: Forwarder::start(&metrics)?, queue: webhook_tx };
         let deliveries = found.deliveries.into_iter().map(|(kept, receipt)| intake.resume(kept, receipt)).collect();
@@ -184,15 +173,10 @@ impl Daemon {
                 listeners: Arc::new(Semaphore::new(api.listeners_max)),
                 config: api,
                 prompts: prompts.clone(),
-                records: config.record.is_some(),
-                audio_targets: bridges.audio_targets(),
-                read_timeout: limits.read_timeout,
-                bodies: Arc::clone(&routes.bodies),
-                engine: Arc::clone(&engine),
+                commons: commons.clone(),
                 graph: Arc::clone(&graph),
                 control: host.clone(),
                 hub: Arc::clone(&hub),
-                watch: watch_.clone(),
                 stop: closed.clone(),
                 memory: std::sync::Mutex::new(Memory::default()),
                 reloader: Arc::clone(&reloader),

@@ -3,15 +3,16 @@
 //! Decides: shapes and statuses. Given: requests whose key has the scope `admin`. Refuses: secrets in bodies: a number names its token as the configuration file does, so that
 //! none of them ever travels, is logged, or is remembered for a repetition.
 
-use super::service::{BODY_BYTES_MAX, Native, bad_body};
+use super::service::Native;
 use crate::config::{Config, Fault, NumberConfig, ProcessSecrets, overrides_from_environment, read_one_number};
+use crate::control::bodies;
 use crate::control::problem::Problem;
 use crate::sdp::KeyExchange;
-use crate::shell::http_server::{Reply, read_body, typed};
+use crate::shell::http_server::{Reply, typed};
 use crate::shell::{NotChanged, bridge_name, preflight};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 impl Native {
     /// `GET /v1/numbers`.
@@ -36,18 +37,17 @@ impl Native {
     /// `PUT /v1/numbers/{id}`: the members of a `[[number]]`.
     //= meta#R-05  no restart
     pub(super) async fn put_number(&self, id: &str, request: Request<Incoming>) -> Result<Reply, Problem> {
-        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
-        let bad =
-            |detail: String| Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", detail, "send an object with the members of a [[number]]");
-        let mut body: Value = serde_json::from_slice(&body.bytes).map_err(|e| bad(e.to_string()))?;
-        let Some(members) = body.as_object_mut() else { return Err(bad("the body is not an object".into())) };
-        match members.insert("phone_number_id".into(), id.into()) {
+        let body = bodies::read(&self.commons, request.into_body()).await?;
+        let hint = "send an object with the members of a [[number]]";
+        let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", detail, hint);
+        let mut body: Map<String, Value> = bodies::json_object(&body.bytes, hint)?;
+        match body.insert("phone_number_id".into(), id.into()) {
             Some(other) if other != id => return Err(bad("phone_number_id is not the one of the path".into())),
             _ => {}
         }
         let text = toml::to_string(&body).map_err(|_| bad("a member is null, or a list mixes kinds".into()))?;
-        let number =
-            read_one_number(&text, &ProcessSecrets, self.records, &self.audio_targets).map_err(|faults| faulty("BAD_NUMBER", &faults))?;
+        let number = read_one_number(&text, &ProcessSecrets, self.commons.records, &self.commons.bridges.audio_targets())
+            .map_err(|faults| faulty("BAD_NUMBER", &faults))?;
         let is_new = self.reloader.put(number, &text).await.map_err(|what| not_done(&what))?.map_err(not_changed)?;
         let mut reply = self.number(id)?;
         if is_new {

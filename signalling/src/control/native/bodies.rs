@@ -1,22 +1,7 @@
 //! Bodies of requests, as serde reads them. An unknown member is refused: it is a typing error, or another version's.
 
-use crate::config::AudioBody;
-use crate::control::rtp_body::RtpBody;
+use crate::control::bridge_body::BridgeBody;
 use serde::Deserialize;
-
-/// What a call is bridged to.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BridgeBody {
-    pub(super) kind: String,
-    pub(super) prompt: Option<String>,
-    /// Where a plain RTP leg goes.
-    pub(super) rtp: Option<RtpBody>,
-    /// Which audio server, for kind `ws`.
-    pub(super) ws: Option<AudioBody>,
-    #[serde(default)]
-    pub(super) record: bool,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,14 +25,6 @@ pub(super) struct AcceptBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct PlayBody {
     pub(super) prompt: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DigitsBody {
-    pub(super) digits: String,
-    /// Of each digit; 100 when none is given.
-    pub(super) tone_ms: Option<u32>,
 }
 
 #[derive(Deserialize)]

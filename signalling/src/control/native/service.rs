@@ -2,22 +2,23 @@
 //!
 //! Decides: scopes, shapes of bodies, statuses. Given: requests with a bearer key. Refuses: to touch a call itself (the control task does), and anything without a key.
 
-use super::bodies::{AcceptBody, AskBody, BridgeBody, CallbackBody, DialBody, DigitsBody, EmptyBody, PlayBody, RecordAction, RecordBody};
+use super::bodies::{AcceptBody, AskBody, CallbackBody, DialBody, EmptyBody, PlayBody, RecordAction, RecordBody};
 use super::book::ApiCallId;
 use super::contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 use super::events::EventHub;
 use super::idempotency::{Answer, Idempotency, KEY_BYTES_MAX, Key, Seen};
 use super::routing::{self, Found, Route};
 use super::stream::{self, Filter};
-use crate::config::{ApiConfig, AudioTarget, BridgeConfig, BridgeKind, NumberRole, Scope};
+use crate::config::{ApiConfig, BridgeConfig, NumberRole, Scope};
+use crate::control::bodies::{self, DigitsBody, digits_refused};
+use crate::control::bridge_body::{BridgeBody, Plays};
 use crate::control::figures::stats_json;
 use crate::control::problem::Problem;
-use crate::control::rtp_body::BadLeg;
-use crate::control::voip::{VOIP_ONLY, names_outside, refusal as voip_refusal};
+use crate::control::voip::{names_outside, refusal as voip_refusal};
 use crate::graph::code::Cause;
 use crate::session::{Dial, Personal};
-use crate::shell::http_server::{BodyError, Reply, Service, query_pairs, read_body, typed};
-use crate::shell::{GraphClient, HostCommand, Reloader, Watch};
+use crate::shell::http_server::{Reply, Service, query_pairs, typed};
+use crate::shell::{Commons, GraphClient, HostCommand, Reloader};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -29,9 +30,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tipring_engine::dtmf::DigitRefused;
-use tipring_engine::engine::{Engine, SendDigitsError};
+use tipring_engine::engine::SendDigitsError;
 use tipring_engine::error::AdmitError;
 use tipring_engine::time::Span;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -42,17 +41,10 @@ pub(crate) struct Native {
     pub(crate) config: ApiConfig,
     /// Prompts by name.
     pub(crate) prompts: HashMap<String, PathBuf>,
-    /// Whether recording is configured.
-    pub(crate) records: bool,
-    /// Where audio connections may go.
-    pub(crate) audio_targets: Arc<[AudioTarget]>,
-    pub(crate) read_timeout: Duration,
-    pub(crate) bodies: Arc<Semaphore>,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) commons: Commons,
     pub(crate) graph: Arc<GraphClient>,
     pub(crate) control: mpsc::Sender<HostCommand>,
     pub(crate) hub: Arc<EventHub>,
-    pub(crate) watch: Watch,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) listeners: Arc<Semaphore>,
     pub(crate) memory: Mutex<Memory>,
@@ -167,7 +159,7 @@ impl Native {
         let key = idempotency_key(client, request.headers().get("idempotency-key"))?;
         let content_type =
             request.headers().get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-        let body = read_body(request.into_body(), BODY_BYTES_MAX, self.read_timeout, &self.bodies).await.map_err(bad_body)?;
+        let body = bodies::read(&self.commons, request.into_body()).await?;
         if !body.bytes.is_empty() && content_type.split(';').next().map(str::trim) != Some("application/json") {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -181,7 +173,7 @@ impl Native {
         digest.update(path.as_bytes());
         digest.update([0]);
         digest.update(&body.bytes);
-        let seen = self.lock().0.begin(&key, digest.finalize().into(), self.watch.now());
+        let seen = self.lock().0.begin(&key, digest.finalize().into(), self.commons.watch.now());
         match seen {
             Seen::Done(answer) => {
                 let mut reply = typed(answer.status, answer.content_type, answer.body);
@@ -238,7 +230,7 @@ impl Native {
                 let body: PlayBody = json_body(body, false)?;
                 (ApiOp::Play { call: call(id), prompt: body.prompt }, StatusCode::OK)
             }
-            ["calls", id, "dtmf"] => return self.digits(call(id), json_body(body, false)?).await,
+            ["calls", id, "dtmf"] => return self.digits(call(id), DigitsBody::read(body)?).await,
             ["calls", id, "record"] => {
                 let body: RecordBody = json_body(body, false)?;
                 (ApiOp::Record { call: call(id), on: body.action == RecordAction::Start }, StatusCode::OK)
@@ -259,7 +251,7 @@ impl Native {
     /// Sends digits to the user's side. They are in no log and no event: they may be a PIN.
     async fn digits(&self, call: ApiCallId, body: DigitsBody) -> Result<Reply, Problem> {
         let ApiReply::Engine(id) = self.ask(ApiOp::Engine(call)).await? else { return Err(busy()) };
-        let engine = Arc::clone(&self.engine);
+        let engine = Arc::clone(&self.commons.engine);
         let count = body.digits.chars().count();
         if count == 0 {
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_DIGITS", "digits is empty", "send 1 to 32 digits"));
@@ -268,7 +260,7 @@ impl Native {
         let sent = tokio::task::spawn_blocking(move || engine.send_digits(id, &body.digits, body.tone_ms, STATS_WAIT)).await;
         match sent.unwrap_or(Err(SendDigitsError::Unanswered)) {
             Ok(()) => Ok(typed(StatusCode::ACCEPTED, "application/json", json!({ "digits": count }).to_string())),
-            Err(SendDigitsError::Refused(e)) => Err(bad_digits(e)),
+            Err(SendDigitsError::Refused(e)) => Err(digits_refused(e, "wait for call.answered", || ApiError::Ended.into())),
             Err(SendDigitsError::Admit(AdmitError::NoSuchCall)) => Err(ApiError::Ended.into()),
             Err(e) => Err(ApiError::Engine(e.to_string()).into()),
         }
@@ -422,7 +414,7 @@ impl Native {
             ApiReply::Json(body) => body,
             ApiReply::Caller(..) | ApiReply::Engine(_) => Value::Null,
             ApiReply::Media(call) => {
-                let engine = Arc::clone(&self.engine);
+                let engine = Arc::clone(&self.commons.engine);
                 // The engine answers with its next turn; the wait must not hold the other connections up.
                 let stats = tokio::task::spawn_blocking(move || engine.stats(call, STATS_WAIT)).await.ok().flatten();
                 stats.as_ref().map_or(Value::Null, stats_json)
@@ -437,55 +429,9 @@ impl Native {
         Ok(reply)
     }
 
-    /// The bridge that a request asks for. It may name a prompt, never a file: a key opens calls, not the disk.
+    /// The bridge that a request asks for.
     fn bridge(&self, wanted: &BridgeBody) -> Result<BridgeConfig, Problem> {
-        let refuse = |detail: String, hint| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_BRIDGE", detail, hint));
-        let prompt = match &wanted.prompt {
-            Some(name) => Some(
-                self.prompts.get(name).cloned().ok_or_else(|| names_outside(name).map_or(ApiError::NoSuchPrompt.into(), voip_refusal))?,
-            ),
-            None => None,
-        };
-        if wanted.ws.is_some() != (wanted.kind == "ws") || wanted.ws.is_some() && prompt.is_some() {
-            return refuse(
-                "kind, ws and prompt do not fit together".into(),
-                "send ws with kind ws, and prompt with play or play_then_echo",
-            );
-        }
-        let audio = match wanted.ws.as_ref().map(|ws| ws.bridge(&self.audio_targets)).transpose() {
-            Ok(audio) => audio,
-            Err(detail) if detail.starts_with(VOIP_ONLY) => return Err(voip_refusal("a server that no [[audio_target]] lists")),
-            Err(detail) => return refuse(detail, "see docs/AUDIO_STREAMS.md"),
-        };
-        if wanted.rtp.is_some() != (wanted.kind == "rtp") {
-            return refuse("kind and rtp do not fit together".into(), "send kind rtp and the object rtp, or neither");
-        }
-        let kind = match (wanted.kind.as_str(), prompt, &wanted.rtp) {
-            _ if audio.is_some() => audio.map_or(BridgeKind::Echo, |audio| BridgeKind::Audio(Box::new(audio))),
-            ("echo", None, _) => BridgeKind::Echo,
-            ("play", Some(path), _) => BridgeKind::Play(path),
-            ("play_then_echo", Some(path), _) => BridgeKind::PlayThenEcho(path),
-            ("rtp", None, Some(rtp)) => match rtp.params() {
-                Ok(params) => BridgeKind::Rtp(Box::new(params)),
-                Err(BadLeg::Body(why)) => return refuse(why, "see the table of rtp in docs/DIRECT_MODE.md"),
-                Err(BadLeg::Outside(what)) => return Err(voip_refusal(what)),
-            },
-            ("play" | "play_then_echo", None, _) => return refuse("prompt is missing".into(), "name a prompt of the configuration"),
-            ("echo" | "rtp", Some(_), _) => {
-                return refuse("this bridge plays nothing".into(), "leave prompt out, or use play or play_then_echo");
-            }
-            (other, _, _) => {
-                //= meta#R-10  a request names no far side that nobody listed
-                if let Some(what) = names_outside(other) {
-                    return Err(voip_refusal(what));
-                }
-                return refuse("there is no such kind of bridge".into(), "use echo, play, play_then_echo, rtp or ws");
-            }
-        };
-        if wanted.record && !self.records {
-            return refuse("recording is not configured".into(), "add [record] with a directory to the configuration");
-        }
-        Ok(BridgeConfig { kind, record: wanted.record })
+        wanted.read(Plays::Prompts(&self.prompts), &self.commons)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -569,47 +515,13 @@ fn idempotency_key(client: usize, header: Option<&HeaderValue>) -> Result<Option
 
 fn json_body<T: DeserializeOwned>(body: &[u8], may_be_empty: bool) -> Result<T, Problem> {
     let body = if body.is_empty() && may_be_empty { b"{}" } else { body };
-    let bad =
-        |detail: String| Problem::new(StatusCode::BAD_REQUEST, "BAD_JSON", detail, "GET /v1/openapi.json shows the members of each body");
-    // To serde a list of the right length is as good as an object with its members; to the document it is not.
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return Err(bad("the body is a list, not an object".into()));
-    }
-    // The message of the parser quotes field names and positions, never values of ours.
-    serde_json::from_slice(body).map_err(|e| bad(e.to_string()))
-}
-
-fn bad_digits(error: DigitRefused) -> Problem {
-    let (status, code, hint) = match error {
-        DigitRefused::NotAKey(_) | DigitRefused::Length(_) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "BAD_DIGITS", "use 0 to 9, *, #, A to D, or ! for a flash, and 40 to 60000 ms a digit")
-        }
-        DigitRefused::Full => (StatusCode::CONFLICT, "DIGITS_FULL", "32 digits may wait; send the rest when these are out"),
-        DigitRefused::NotNegotiated => {
-            (StatusCode::CONFLICT, "DIGITS_NOT_NEGOTIATED", "the user's side has no telephone-event; play tones as audio instead")
-        }
-        DigitRefused::NoPeerYet => (StatusCode::CONFLICT, "WRONG_STATE", "wait for call.answered"),
-        DigitRefused::CallOver => (StatusCode::CONFLICT, "CALL_ENDED", "GET the call to see how it ended"),
-    };
-    Problem::new(status, code, error.to_string(), hint)
-}
-
-pub(super) fn bad_body(error: BodyError) -> Problem {
-    match error {
-        BodyError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is larger than 64 KiB", "send less"),
-        BodyError::TooSlow => {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", "the body did not arrive in time", "send the body at once")
-        }
-        BodyError::NoMemory => busy(),
-        BodyError::Broken => Problem::new(StatusCode::BAD_REQUEST, "BODY_BROKEN", "the body broke off", "send it whole"),
-    }
+    bodies::json_object(body, "GET /v1/openapi.json shows the members of each body")
 }
 
 /// The document that describes this API (OpenAPI 3.1).
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 /// What a call can be.
 const STATES: [&str; 6] = ["offered", "dialling", "ringing", "active", "ending", "ended"];
-pub(super) const BODY_BYTES_MAX: usize = 64 * 1_024;
 const LIST_DEFAULT: usize = 100;
 const LIST_MAX: usize = 1_000;
 /// How long figures may take: several turns of a shard.
