@@ -6,6 +6,7 @@
 mod api;
 mod audio;
 mod bridge;
+mod loopback;
 mod ng;
 mod outbound;
 mod overrides;

@@ -50,15 +50,10 @@ impl Subscriber for Log {
 }
 
 fn daemon() -> DaemonHandle {
-    let mut config = Config::default();
-    config.http.listen = "127.0.0.1:0".parse().expect("an address");
-    config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
-    config.engine.allow_loopback = true;
-    config.engine.ports = PORTS;
+    let mut config = Config::on_loopback(PORTS);
     let mut direct = DirectConfig::new(Secret::new(TOKEN));
     direct.listen = "127.0.0.1:0".parse().expect("an address");
     config.direct = Some(direct);
-    config.drain_max = Duration::from_secs(1);
     Daemon::start(config, Arc::new(|_| {})).expect("a daemon")
 }
 

@@ -25,11 +25,8 @@ const CALLER_HZ: f64 = 620.0;
 const BOT_HZ: f64 = 440.0;
 
 fn daemon(first_port: u16, targets: Vec<AudioTarget>) -> DaemonHandle {
-    let mut config = Config { audio_targets: targets, drain_max: Duration::from_secs(1), ..Config::default() };
-    config.http.listen = "127.0.0.1:0".parse().expect("an address");
-    config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
-    config.engine.allow_loopback = true;
-    config.engine.ports = first_port..=first_port + 99;
+    let mut config = Config::on_loopback(first_port..=first_port + 99);
+    config.audio_targets = targets;
     let mut direct = DirectConfig::new(Secret::new(TOKEN));
     direct.listen = "127.0.0.1:0".parse().expect("an address");
     config.direct = Some(direct);

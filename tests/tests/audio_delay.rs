@@ -52,12 +52,8 @@ async fn from_a_websocket_frame_to_its_packet() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     });
 
-    let mut config = Config { drain_max: Duration::from_secs(1), ..Config::default() };
+    let mut config = Config::on_loopback(43_000..=43_099);
     config.audio_targets = vec![AudioTarget { url: url.clone(), authorization: None, ca: None }];
-    config.http.listen = "127.0.0.1:0".parse().expect("an address");
-    config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
-    config.engine.allow_loopback = true;
-    config.engine.ports = 43_000..=43_099;
     let mut direct = DirectConfig::new(Secret::new("token"));
     direct.listen = "127.0.0.1:0".parse().expect("an address");
     config.direct = Some(direct);

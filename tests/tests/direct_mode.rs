@@ -18,15 +18,10 @@ const TONE_HZ: f64 = 620.0;
 const TOKEN: &str = "a-token-of-this-test";
 
 fn daemon() -> DaemonHandle {
-    let mut config = Config::default();
-    config.http.listen = "127.0.0.1:0".parse().expect("an address");
-    config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
-    config.engine.allow_loopback = true;
-    config.engine.ports = 42_400..=42_799;
+    let mut config = Config::on_loopback(42_400..=42_799);
     let mut direct = DirectConfig::new(Secret::new(TOKEN));
     direct.listen = "127.0.0.1:0".parse().expect("an address");
     config.direct = Some(direct);
-    config.drain_max = Duration::from_secs(1);
     Daemon::start(config, Arc::new(|_| {})).expect("a daemon")
 }
 

@@ -62,11 +62,8 @@ impl World {
         ]);
         api.listen = "127.0.0.1:0".parse().expect("an address");
         api.hooks = vec![HookConfig { url: hook, secret: Secret::new(HOOK_SECRET), types: vec!["call.".into()] }];
-        let mut config = Config { api: Some(api), ..Config::default() };
-        config.http.listen = "127.0.0.1:0".parse().expect("an address");
-        config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
-        config.engine.allow_loopback = true;
-        config.engine.ports = first_port..=first_port + 99;
+        let mut config = Config::on_loopback(first_port..=first_port + 99);
+        config.api = Some(api);
         config.graph.base_url = sim.graph_url();
         config.webhook = Some(WebhookConfig::new(Secret::new("verify"), vec![Secret::new(account.app_secret.as_str())]));
         config.numbers = vec![NumberConfig {
@@ -80,7 +77,6 @@ impl World {
         let prompt = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../signalling/assets/greeting.wav");
         config.prompts = vec![PromptConfig { name: "greeting".into(), wav: prompt }];
         config.cdr = Some(CdrConfig { file: directory.join("cdr.jsonl"), salt: None });
-        config.drain_max = Duration::from_secs(1);
         adapt(&mut config, &directory);
         let daemon = Daemon::start(config, Arc::new(|_| {})).expect("a daemon");
         sim.set_webhook_url(format!("http://{}/webhook", daemon.webhook_addr()));

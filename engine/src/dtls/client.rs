@@ -231,6 +231,7 @@ impl Dtls {
         if may_change
             && self.parked.as_ref().is_some_and(|half| half.gate.is_continued_by(datagram))
             && !self.gate.is_continued_by(datagram)
+            && !self.insists()
         {
             // Only whoever took up what the other half had said can have written this.
             self.swap(now);
@@ -339,6 +340,16 @@ impl Dtls {
             self.step(now);
         }
         true
+    }
+
+    /// Whether we stay the client of a server that has answered, though its other half goes on with what we said as server.
+    ///
+    /// Two ends that both started, by the same rules, answer each other's hello at the same moment: each would complete as server, one handshake each, and
+    /// neither could read the other. So the one whose fingerprint is the greater stays client, as long as its repetitions may still be answered.
+    fn insists(&self) -> bool {
+        let State::Handshake(schedule) = &self.state else { return false };
+        let is_greater = self.peer.iter().all(|peer| self.shared.fingerprint.0 > peer.0);
+        self.role == DtlsRole::Client && self.gate.is_answered() && is_greater && schedule.repetitions < RETURN_AFTER_REPETITIONS
     }
 
     /// Goes on with the other half, whose last flight is due.

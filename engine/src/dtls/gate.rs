@@ -81,6 +81,11 @@ impl Gate {
             .any(|fragment| !matches!(fragment.kind, CLIENT_HELLO | CERTIFICATE) && self.is_expected(fragment.kind, fragment.seq))
     }
 
+    /// Whether the peer's hello has come: a ServerHello if we are the client.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.is_hello_seen
+    }
+
     /// Takes over what `other` noted, where this gate has noted nothing.
     pub(crate) fn take_notes_of(&mut self, other: &Self) {
         self.noted_alert = self.noted_alert.or(other.noted_alert);

@@ -64,11 +64,8 @@ impl World {
         let account = sim.account();
         let mut api = ApiConfig::new(vec![ApiKey { name: "bot".into(), token: Secret::new(KEY), scopes: Scope::ALL.to_vec() }]);
         api.listen = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config { api: Some(api), drain_max: Duration::from_secs(1), ..Config::default() };
-        config.http.listen = "127.0.0.1:0".parse().unwrap();
-        config.engine.addresses = vec!["127.0.0.1".parse().unwrap()];
-        config.engine.allow_loopback = true;
-        config.engine.ports = 41_000..=41_999;
+        let mut config = Config::on_loopback(41_000..=41_999);
+        config.api = Some(api);
         config.graph.base_url = sim.graph_url();
         config.webhook = Some(WebhookConfig::new(Secret::new("verify"), vec![Secret::new(account.app_secret.as_str())]));
         config.numbers = vec![NumberConfig {

@@ -83,11 +83,8 @@ fn configure(sim: &Sim, directory: &Path) -> Config {
     let account = sim.account();
     let mut api = ApiConfig::new(vec![ApiKey { name: "fuzz".into(), token: Secret::new(TOKEN), scopes: Scope::ALL.to_vec() }]);
     api.listen = "127.0.0.1:0".parse().expect("an address");
-    let mut config = Config { api: Some(api), ..Config::default() };
-    config.http.listen = "127.0.0.1:0".parse().expect("an address");
-    config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
-    config.engine.allow_loopback = true;
-    config.engine.ports = 37_000..=37_999;
+    let mut config = Config::on_loopback(37_000..=37_999);
+    config.api = Some(api);
     config.engine.rtp_targets = vec!["127.0.0.0/8".parse().expect("a range")];
     config.graph.base_url = sim.graph_url();
     config.webhook = Some(WebhookConfig::new(Secret::new("verify"), vec![Secret::new(account.app_secret.as_str())]));
@@ -100,7 +97,6 @@ fn configure(sim: &Sim, directory: &Path) -> Config {
         ..NumberConfig::new("", Secret::new(""))
     }];
     config.record = Some(RecordConfig { directory: directory.join("recordings"), ogg: true, wav: false });
-    config.drain_max = std::time::Duration::from_secs(1);
     config
 }
 

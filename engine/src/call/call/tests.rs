@@ -15,6 +15,7 @@ use crate::wire::rtcp::{Compound, CompoundWriter, Packet, ReportBlock, SenderInf
 use crate::wire::rtp::{RtpHeader, RtpView};
 use crate::wire::stun::{Class, IntegrityKey, StunView, StunWriter};
 use core::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 mod receive;
 
@@ -48,6 +49,32 @@ impl<F: FnMut(&mut FrameBuffer) -> Outgoing + Send> MediaPort for Says<F> {
 
     fn outgoing(&mut self, frame: &mut FrameBuffer) -> Outgoing {
         (self.0)(frame)
+    }
+}
+
+/// A mute port that tells the timestamps it is given.
+struct Hears(Sender<u32>);
+
+impl Hears {
+    fn new() -> (Box<dyn MediaPort>, Receiver<u32>) {
+        let (heard, hears) = channel();
+        (Box::new(Self(heard)), hears)
+    }
+}
+
+impl MediaPort for Hears {
+    fn wants_opus(&self) -> bool {
+        true
+    }
+
+    fn incoming(&mut self, frame: Incoming<'_>) {
+        if let Incoming::Opus { timestamp, .. } = frame {
+            self.0.send(timestamp).expect("the test listens");
+        }
+    }
+
+    fn outgoing(&mut self, _: &mut FrameBuffer) -> Outgoing {
+        Outgoing::Silence
     }
 }
 
@@ -504,22 +531,8 @@ fn cbr_gives_packets_of_one_size() {
 //= rfc5764#section-5.1.2:early type=test
 #[test]
 fn media_that_overtakes_the_handshake_is_kept_up_to_a_bound_and_played() {
-    let (heard, hears) = std::sync::mpsc::channel();
-    struct Hears(std::sync::mpsc::Sender<u32>);
-    impl MediaPort for Hears {
-        fn wants_opus(&self) -> bool {
-            true
-        }
-        fn incoming(&mut self, frame: Incoming<'_>) {
-            if let Incoming::Opus { timestamp, .. } = frame {
-                self.0.send(timestamp).expect("the test listens");
-            }
-        }
-        fn outgoing(&mut self, _: &mut FrameBuffer) -> Outgoing {
-            Outgoing::Silence
-        }
-    }
-    let mut rig = Rig::connected(MediaParams::default(), Box::new(Hears(heard)));
+    let (port, hears) = Hears::new();
+    let mut rig = Rig::connected(MediaParams::default(), port);
     // Two that are too old by the time there are keys, then more than fit.
     for k in 0..2 {
         rig.hear(111, 960 * k, &SILENCE_PACKET);

@@ -1,6 +1,7 @@
 //! Whole handshakes of two connections of ours.
 
 use super::*;
+use crate::rng::{Entropy, SeededRng};
 
 const GCM: Profile = Profile::AeadAes128Gcm;
 const CM: Profile = Profile::Aes128CmSha1_80;
@@ -303,6 +304,36 @@ fn when_both_sides_start_the_unanswered_one_becomes_the_server() {
         assert_eq!((world.ends[0].role(), world.ends[1].role()), (DtlsRole::Server, DtlsRole::Client));
         assert_eq!((world.ends[0].stats().role_changes, world.ends[1].stats().role_changes), (1, 0));
         assert!(world.now <= Time::ZERO + Span::from_secs(3), "{:?}", world.now);
+    }
+}
+
+/// Two of our kind that both start: same rules, same timers, so each takes the other's hello at the same time. They end in one handshake, not in one each.
+#[test]
+fn two_ends_that_both_start_by_the_same_rules_share_one_handshake() {
+    let contexts = [default_context(), default_context()];
+    let [a, b] = &contexts;
+    for seed in 0..300u64 {
+        let mut random = SeededRng::new(seed);
+        let ends = [
+            Dtls::new(a, DtlsRole::Client, &[b.fingerprint()], DELAY, Time::ZERO).unwrap(),
+            Dtls::new(b, DtlsRole::Client, &[a.fingerprint()], DELAY, Time::ZERO).unwrap(),
+        ];
+        // From none to four of ten lost, up to 100 ms late, and after forty each the path is good.
+        let lost = 10 * (seed % 5);
+        let mut world = World::of(ends, |_, nth, _| match random.below(100) {
+            _ if seed == 0 || nth >= 40 => Fate::Deliver,
+            draw if draw < lost => Fate::Lose,
+            _ => Fate::Late(Span::from_millis(random.below(100) * (seed / 5 % 2))),
+        });
+        while !world.keying.iter().all(Option::is_some) && world.step(Time::ZERO + Span::from_secs(30)) {}
+        println!(
+            "seed {seed}: {:?} {:?} {:?}",
+            world.now,
+            world.failed,
+            world.ends.each_ref().map(|end| (end.role(), end.stats().role_changes))
+        );
+        world.assert_connected(GCM);
+        assert_ne!(world.ends[0].role(), world.ends[1].role(), "seed {seed}");
     }
 }
 

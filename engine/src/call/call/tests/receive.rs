@@ -1,30 +1,11 @@
 //! What comes in, by the rules of our checklist: P10, P11, P15, C9. (P8, P9: `wire/rtp/tests.rs`; P12 to P14: `rtp/report/tests.rs`, `jitter`.)
 
 use super::*;
-use std::sync::mpsc::{Receiver, Sender, channel};
-
-/// A port that tells the timestamps it is given.
-struct Hears(Sender<u32>);
-
-impl MediaPort for Hears {
-    fn wants_opus(&self) -> bool {
-        true
-    }
-
-    fn incoming(&mut self, frame: Incoming<'_>) {
-        if let Incoming::Opus { timestamp, .. } = frame {
-            self.0.send(timestamp).expect("the test listens");
-        }
-    }
-
-    fn outgoing(&mut self, _: &mut FrameBuffer) -> Outgoing {
-        Outgoing::Silence
-    }
-}
+use std::sync::mpsc::Receiver;
 
 fn listening() -> (Rig, Receiver<u32>) {
-    let (heard, hears) = channel();
-    (Rig::open(MediaParams::default(), Box::new(Hears(heard))), hears)
+    let (port, hears) = Hears::new();
+    (Rig::open(MediaParams::default(), port), hears)
 }
 
 /// A packet of the peer under its keys, from wherever it comes and with whatever SSRC.
