@@ -444,7 +444,7 @@ async fn the_document_describes_what_is_served() {
         world.client.get(format!("{}/openapi.json", world.base)).send().await.expect("an answer").json().await.expect("JSON");
     let paths = document["paths"].as_object().expect("paths");
     for (path, methods) in paths {
-        let url = format!("{}{}", world.base.trim_end_matches("/v1"), path.replace("{id}", "0123"));
+        let url = format!("{}{}", world.base.trim_end_matches("/v1"), path.replace("{id}", "0123").replace("{number_id}", "0123"));
         for method in ["get", "post", "put", "delete", "patch"] {
             let request = world.client.request(method.to_uppercase().parse().expect("a method"), &url).bearer_auth(KEY);
             let status = request.send().await.expect("an answer").status();

@@ -107,32 +107,27 @@ pub(super) fn run(args: &Args) -> ExitCode {
 }
 
 async fn act(graph: &GraphClient, number: &str, wanted: Option<&Value>, dry_run: bool, json: bool) -> Result<(String, bool), Verdict> {
-    let before = graph.settings(number).await?;
     let Some(wanted) = wanted else {
-        return Ok((format!("{:#}\n", json!({ "calling": before })), true));
+        return Ok((format!("{:#}\n", json!({ "calling": graph.settings(number).await? })), true));
     };
-    let changes = settings::differences(wanted, &before);
-    let (after, left) = if dry_run || changes.is_empty() { (before, Vec::new()) } else { graph.set_settings(number, wanted).await? };
-    let list = |differences: &[settings::Difference]| -> Vec<Value> {
-        differences.iter().map(|d| json!({ "path": d.path, "wanted": d.wanted, "got": d.got })).collect()
-    };
+    let changed = graph.change_settings(number, wanted, dry_run).await?;
     let text = if json {
-        format!("{}\n", json!({ "changes": list(&changes), "dry_run": dry_run, "differences": list(&left), "calling": after }))
+        format!("{}\n", changed.to_json())
     } else {
         let mut out = String::new();
-        for change in &changes {
+        for change in &changed.changes {
             out.push_str(&format!("{}: {} -> {}\n", change.path, change.got, change.wanted));
         }
-        match (changes.is_empty(), dry_run, left.is_empty()) {
+        match (changed.changes.is_empty(), dry_run, changed.left.is_empty()) {
             (true, ..) => out.push_str("nothing to change\n"),
             (_, true, _) => out.push_str("dry run: nothing was changed\n"),
             (.., true) => out
                 .push_str("read back: as wanted. Phones may take up to 7 days to notice; opening the chat's info screen makes them look\n"),
-            _ => left.iter().for_each(|d| out.push_str(&format!("read back: {d}\n"))),
+            _ => changed.left.iter().for_each(|d| out.push_str(&format!("read back: {d}\n"))),
         }
         out
     };
-    Ok((text, left.is_empty()))
+    Ok((text, changed.left.is_empty()))
 }
 
 fn wanted(set: &SetArgs) -> Result<Value, String> {

@@ -3,11 +3,11 @@
 //! Decides: options, text, exit codes: 0 every step worked, 1 a step failed otherwise, 2 usage, 20 to 27 Meta refused (by cause). The code comes by standard input: it
 //! must not stand in a list of processes. Refuses: to print a token.
 
-use super::{EXIT_CONFIG, EXIT_FAILED};
+use super::EXIT_CONFIG;
 use crate::config::{Config, GraphConfig, ProcessSecrets, Secret, resolve_secret};
 use crate::graph::settings;
-use crate::graph::signup::Signup;
-use crate::shell::{GraphClient, Tenants, keep_token, sign_up};
+use crate::graph::signup::{Done, Signup, Step};
+use crate::shell::{GraphClient, Tenants, TokenFile, TokenSource, sign_up};
 use serde_json::json;
 use std::io::Read;
 use std::path::PathBuf;
@@ -59,28 +59,23 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Ok(ready) => ready,
         Err(why) => return usage(&why),
     };
-    let (signup, app_secret, code) = ready;
+    let (signup, source) = ready;
     let mut config = GraphConfig { base_url: args.graph.clone(), ..GraphConfig::default() };
     if let Some(version) = &args.graph_version {
         config.version.clone_from(version);
     }
     let outcome = super::block_on(async {
         let graph = GraphClient::new(&config, Arc::new(Tenants::of(&Config::default())))?;
-        Ok(sign_up(&graph, &signup, &app_secret, &code).await)
+        Ok(sign_up(&graph, &signup, &source).await)
     });
-    let (done, token) = match outcome {
-        Ok(outcome) => outcome,
+    let done = match outcome {
+        Ok(done) => done,
         Err(why) => return usage(&why),
     };
-    // Even if a later step failed: the code is spent, and the token is what is left of it.
-    let kept = token.as_ref().map(|token| keep_token(&args.token_file, token));
+    let is_kept = done.iter().any(|d| d.step == Step::Exchange && d.failure.is_none());
     let failure = done.iter().find_map(|d| d.failure.as_ref());
     if args.json {
-        let steps: Vec<_> = done
-            .iter()
-            .map(|d| json!({ "step": d.step.name(), "ok": d.failure.is_none(), "code": d.failure.as_ref().map(|v| &v.code), "text": d.failure.as_ref().map(ToString::to_string), "note": d.note }))
-            .collect();
-        let is_kept = matches!(kept, Some(Ok(())));
+        let steps: Vec<_> = done.iter().map(Done::to_json).collect();
         println!("{}", json!({ "steps": steps, "token_file": is_kept.then_some(&args.token_file) }));
     } else {
         for d in &done {
@@ -89,7 +84,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
                 Some(verdict) => println!("fail  {}: {verdict}", d.step.name()),
             }
         }
-        if let Some(Ok(())) = kept {
+        if is_kept {
             println!(
                 "\n[[number]]\nphone_number_id = \"{}\"\naccess_token = \"file:{}\"",
                 signup.phone_number_id,
@@ -97,14 +92,10 @@ pub(super) fn run(args: &Args) -> ExitCode {
             );
         }
     }
-    if let Some(Err(why)) = kept {
-        eprintln!("tipring signup: the token is lost: {why}; the customer must go through the dialog again");
-        return ExitCode::from(EXIT_FAILED);
-    }
     ExitCode::from(failure.map_or(0, |verdict| verdict.exit_code(false)))
 }
 
-fn prepare(args: &Args) -> Result<(Signup, Secret, Secret), String> {
+fn prepare(args: &Args) -> Result<(Signup, TokenSource), String> {
     let secret = |name: &str, reference: &str| {
         resolve_secret(reference, &ProcessSecrets).map_err(|(what, fix)| format!("--{name}: {what}\n    fix: {fix}"))
     };
@@ -114,7 +105,7 @@ fn prepare(args: &Args) -> Result<(Signup, Secret, Secret), String> {
         app_id: args.app_id.clone(),
         waba_id: args.waba.clone(),
         phone_number_id: args.number.clone(),
-        pin: pin.map(|pin| pin.expose().to_owned()),
+        pin,
         calling: settings::from_pairs(args.pairs.iter().map(String::as_str))?,
     };
     signup.check()?;
@@ -122,6 +113,8 @@ fn prepare(args: &Args) -> Result<(Signup, Secret, Secret), String> {
     if args.token_file.exists() {
         return Err(format!("{} exists already; name another --token-file", args.token_file.display()));
     }
+    let file = TokenFile::at(args.token_file.clone());
+    file.check()?;
     let mut code = String::new();
     std::io::stdin()
         .take(CODE_BYTES_MAX)
@@ -129,7 +122,7 @@ fn prepare(args: &Args) -> Result<(Signup, Secret, Secret), String> {
         .map_err(|e| format!("the code cannot be read from standard input: {e}"))?;
     match code.trim() {
         "" => Err("standard input holds no code; it comes from the dialog's callback".into()),
-        code => Ok((signup, app_secret, Secret::new(code))),
+        code => Ok((signup, TokenSource::Code { app_secret, code: Secret::new(code), file })),
     }
 }
 

@@ -18,12 +18,15 @@ pub struct ApiConfig {
     pub hooks: Vec<HookConfig>,
     /// WebSocket listeners at a time.
     pub listeners_max: usize,
+    /// Where business tokens of sign-ups go, one file per number; none: there are no sign-ups.
+    pub token_directory: Option<PathBuf>,
 }
 
 impl ApiConfig {
     /// Loopback port 8481 with these keys, no webhooks.
     pub fn new(keys: Vec<ApiKey>) -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8_481)), behind_proxy: false, keys, hooks: Vec::new(), listeners_max: 64 }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8_481));
+        Self { listen, behind_proxy: false, keys, hooks: Vec::new(), listeners_max: 64, token_directory: None }
     }
 }
 
@@ -49,7 +52,7 @@ pub enum Scope {
     Events,
     /// Load, drain.
     Node,
-    /// Numbers, and the configuration read again.
+    /// Numbers, their settings at Meta, sign-ups, and the configuration read again.
     Admin,
 }
 
@@ -116,6 +119,7 @@ pub(super) fn read_api(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option
         );
     }
     let listeners_max = s.integer(r, "listeners_max", 1..=10_000, default.listeners_max as u64) as usize;
+    let token_directory = s.path(r, "token_directory");
     let tables = s.tables(r, "key");
     let has_keys = !tables.is_empty();
     let keys: Vec<ApiKey> = tables.into_iter().filter_map(|table| read_key(r, table)).collect();
@@ -129,7 +133,7 @@ pub(super) fn read_api(r: &mut Reader<'_>, root: &mut Section<'_, '_>) -> Option
     }
     let hooks = s.tables(r, "hook").into_iter().filter_map(|table| read_hook(r, table)).collect();
     s.finish(r);
-    Some(ApiConfig { listen, behind_proxy, keys, hooks, listeners_max })
+    Some(ApiConfig { listen, behind_proxy, keys, hooks, listeners_max, token_directory })
 }
 
 fn read_key(r: &mut Reader<'_>, mut s: Section<'_, '_>) -> Option<ApiKey> {

@@ -257,6 +257,7 @@ fn the_complete_example_of_the_documentation_is_read() {
         "token",
         "sessions_max",
         "listeners_max",
+        "token_directory",
         "name",
         "scopes",
         "url",

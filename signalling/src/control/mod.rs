@@ -16,7 +16,7 @@ pub use direct::SessionId;
 #[cfg(any(test, fuzzing))]
 pub(crate) use direct::fuzz_request;
 pub use native::ApiCallId;
-pub(crate) use native::{ApiError, ApiOp, ApiReply, ApiRequest, At, Book, EventHub, Hooks, Memory, Native, NewCall};
+pub(crate) use native::{ApiError, ApiOp, ApiReply, ApiRequest, At, Book, EventHub, Hooks, Memory, Native, NewCall, Signups};
 pub(crate) use rtp_body::codec_named;
 #[cfg(test)]
 pub(crate) use tests::OFFER as TEST_OFFER;

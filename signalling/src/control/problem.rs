@@ -18,7 +18,12 @@ impl Problem {
     }
 
     pub(super) fn into_reply(self) -> Reply {
-        let body = serde_json::json!({
+        self.into_reply_with(serde_json::Map::new())
+    }
+
+    /// The same with members of its own kind (RFC 9457 section 3.2).
+    pub(super) fn into_reply_with(self, members: serde_json::Map<String, serde_json::Value>) -> Reply {
+        let mut body = serde_json::json!({
             "type": format!("urn:tipring:problem:{}", self.code),
             "title": self.status.canonical_reason().unwrap_or("error"),
             "status": self.status.as_u16(),
@@ -26,6 +31,9 @@ impl Problem {
             "detail": self.detail,
             "hint": self.hint,
         });
+        if let Some(body) = body.as_object_mut() {
+            body.extend(members);
+        }
         let mut reply = typed(self.status, "application/problem+json", body.to_string());
         if self.status == StatusCode::UNAUTHORIZED {
             reply.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));

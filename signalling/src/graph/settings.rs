@@ -3,7 +3,7 @@
 //! Decides: what may be asked for, what is posted, and whether what Meta has afterwards is what was wanted. Refuses: HTTP (`shell`), and to believe a 200: whether a
 //! `POST` merges or replaces is not documented, so the whole object is written and read back.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fmt;
 
 /// One thing that is wrong in settings that somebody wants.
@@ -38,6 +38,44 @@ impl fmt::Display for Difference {
     }
 }
 
+impl Difference {
+    /// As the command line and the API print it.
+    pub fn to_json(&self) -> Value {
+        json!({ "path": self.path, "wanted": self.wanted, "got": self.got })
+    }
+}
+
+/// What came of a change.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Changed {
+    /// What was not as wanted before.
+    pub changes: Vec<Difference>,
+    /// Whether it was looked at only.
+    pub dry_run: bool,
+    /// What Meta has otherwise after the change; empty: all is as wanted.
+    pub left: Vec<Difference>,
+    /// The whole `calling` object as it was read last.
+    pub calling: Value,
+}
+
+impl Changed {
+    /// As the command line and the API print it.
+    pub fn to_json(&self) -> Value {
+        let list = |differences: &[Difference]| differences.iter().map(Difference::to_json).collect::<Vec<_>>();
+        json!({ "changes": list(&self.changes), "dry_run": self.dry_run, "differences": list(&self.left), "calling": self.calling })
+    }
+}
+
+/// Takes out what nobody may read here: passwords of SIP servers, should Meta send them unasked.
+pub fn without_secrets(mut calling: Value) -> Value {
+    if let Some(servers) = calling.pointer_mut("/sip/servers").and_then(Value::as_array_mut) {
+        for server in servers.iter_mut().filter_map(Value::as_object_mut) {
+            server.remove("sip_user_password");
+        }
+    }
+    calling
+}
+
 /// Looks at a `calling` object that somebody wants. Everything wrong at once.
 pub fn check(calling: &Value) -> Vec<BadSetting> {
     let mut bad = Vec::new();
@@ -59,9 +97,9 @@ pub fn check(calling: &Value) -> Vec<BadSetting> {
             }),
             "audio" => check_list(value, "audio.additional_codecs", &mut bad, |text| ["PCMA", "PCMU"].contains(&text)),
             "call_hours" => check_hours(value, &mut bad),
-            "sip" => check_sip(value, &mut bad),
+            "sip" if value.is_object() => check_sip(value, &mut bad),
             "voicemail" if value.is_object() => {}
-            "voicemail" => bad.push(BadSetting { path: name.clone(), what: "is not an object".into() }),
+            "voicemail" | "sip" => bad.push(BadSetting { path: name.clone(), what: "is not an object".into() }),
             _ => bad.push(BadSetting { path: name.clone(), what: format!("is not a calling setting; there are {}", MEMBERS.join(", ")) }),
         }
     }
@@ -262,7 +300,6 @@ const HOLIDAYS_MAX: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn full() -> Value {
         json!({
@@ -315,6 +352,13 @@ mod tests {
             posted,
             json!({"status": "ENABLED", "sip": {"status": "DISABLED", "servers": [{"hostname": "a.example"}]}, "call_hours": {"status": "DISABLED"}})
         );
+    }
+
+    #[test]
+    fn no_password_of_a_sip_server_is_shown() {
+        let shown =
+            without_secrets(json!({"sip": {"servers": [{"hostname": "a.example", "sip_user_password": "x"}]}, "status": "ENABLED"}));
+        assert_eq!(shown, json!({"sip": {"servers": [{"hostname": "a.example"}]}, "status": "ENABLED"}));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::config::Secret;
 use crate::verdict::Verdict;
 
 /// The steps, in their order.
@@ -50,7 +51,7 @@ pub struct Signup {
     /// Number, `phone_number_id` of the dialog's message.
     pub phone_number_id: String,
     /// Six digits of the number's two-step verification; none: it is registered already.
-    pub pin: Option<String>,
+    pub pin: Option<Secret>,
     /// Members of `calling` to set; `status` is ENABLED unless it says otherwise.
     pub calling: Value,
 }
@@ -66,6 +67,14 @@ pub struct Done {
     pub note: String,
 }
 
+impl Done {
+    /// As the command line and the API print it.
+    pub fn to_json(&self) -> Value {
+        let (code, text) = self.failure.as_ref().map(|verdict| (&*verdict.code, verdict.to_string())).unzip();
+        json!({ "step": self.step.name(), "ok": self.failure.is_none(), "code": code, "text": text, "note": self.note })
+    }
+}
+
 impl Signup {
     /// What is wrong with it, before anything is sent.
     pub fn check(&self) -> Result<(), String> {
@@ -77,7 +86,7 @@ impl Signup {
                 return Err(format!("the {name} is not an id of Meta: digits only"));
             }
         }
-        if self.pin.as_ref().is_some_and(|pin| pin.len() != 6 || !pin.bytes().all(|b| b.is_ascii_digit())) {
+        if self.pin.as_ref().map(Secret::expose).is_some_and(|pin| pin.len() != 6 || !pin.bytes().all(|b| b.is_ascii_digit())) {
             return Err("the pin has not six digits".into());
         }
         let bad: Vec<String> = super::settings::check(&self.calling).iter().map(ToString::to_string).collect();
@@ -101,6 +110,10 @@ impl Signup {
 
 /// What a refusal means in its step: Meta's own words are general.
 pub fn explain(step: Step, mut verdict: Verdict) -> Verdict {
+    // Not a refusal: nobody answered, or the fault is ours.
+    if !verdict.code.starts_with("META_") && verdict.code != "GRAPH_UNAUTHORISED" {
+        return verdict;
+    }
     let details = verdict.evidence.iter().find(|(name, _)| *name == "details").map_or("", |(_, text)| text).to_ascii_lowercase();
     let advice = match step {
         Step::Exchange if details.contains("expired") || details.contains("used") || details.contains("code") => {
@@ -125,7 +138,7 @@ mod tests {
             app_id: "700".into(),
             waba_id: "102".into(),
             phone_number_id: "106".into(),
-            pin: Some("123456".into()),
+            pin: Some(Secret::new("123456")),
             calling: json!({}),
         }
     }
@@ -133,7 +146,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_before_the_code_is_spent() {
         assert_eq!(signup().check(), Ok(()));
-        assert!(Signup { pin: Some("12345".into()), ..signup() }.check().is_err());
+        assert!(Signup { pin: Some(Secret::new("12345")), ..signup() }.check().is_err());
         assert!(Signup { waba_id: "1/../2".into(), ..signup() }.check().is_err());
         assert!(Signup { calling: json!({"status": "ON"}), ..signup() }.check().is_err());
         assert_eq!(signup().wanted(), json!({"status": "ENABLED"}));
@@ -155,6 +168,11 @@ mod tests {
             GraphError { http_status: 400, code: 100, message: "This authorization code has expired.".into(), ..GraphError::default() };
         let verdict = explain(Step::Exchange, Verdict::of_graph("oauth", &error));
         assert!(verdict.advice.contains("30 s") && verdict.code == "META_100");
+        let done = Done { step: Step::Exchange, failure: Some(verdict), note: String::new() }.to_json();
+        assert_eq!((&done["step"], &done["ok"], &done["code"]), (&json!("exchange_code"), &json!(false), &json!("META_100")));
+        let silence = Verdict::of_lost("oauth");
+        assert_eq!(explain(Step::Exchange, silence.clone()), silence, "silence is no refusal of the code");
+        assert!(!format!("{:?}", signup()).contains("123456"));
         assert!(Step::ALL.windows(2).all(|pair| pair[0].name() != pair[1].name()));
     }
 }

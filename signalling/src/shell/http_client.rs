@@ -6,7 +6,7 @@
 use super::tenants::Tenants;
 use crate::config::{GraphConfig, Secret, check_base_url};
 use crate::graph::permission::{self, Permission};
-use crate::graph::settings::{self, Difference};
+use crate::graph::settings::{self, Changed, Difference};
 use crate::graph::{GraphAction, GraphOutcome, json};
 use crate::session::Personal;
 use crate::verdict::Verdict;
@@ -103,11 +103,19 @@ impl GraphClient {
     pub(crate) async fn settings(&self, number: &str) -> Result<Value, Verdict> {
         let request = self.http.get(format!("{}/{number}/settings", self.base));
         let body = self.ask("settings", number, request).await?;
-        Ok(body.get("calling").cloned().unwrap_or_else(|| serde_json::json!({})))
+        Ok(settings::without_secrets(body.get("calling").cloned().unwrap_or_else(|| serde_json::json!({}))))
+    }
+
+    /// Changes some members of a number's settings and leaves the others: what was otherwise before, and what is afterwards. What is as wanted already is not written.
+    pub(crate) async fn change_settings(&self, number: &str, wanted: &Value, dry_run: bool) -> Result<Changed, Verdict> {
+        let before = self.settings(number).await?;
+        let changes = settings::differences(wanted, &before);
+        let (calling, left) = if dry_run || changes.is_empty() { (before, Vec::new()) } else { self.set_settings(number, wanted).await? };
+        Ok(Changed { changes, dry_run, left, calling })
     }
 
     /// Writes settings and reads them back: what Meta has then, and what of `wanted` is not so. What Meta is known to reset on the way is written once more.
-    pub(crate) async fn set_settings(&self, number: &str, wanted: &Value) -> Result<(Value, Vec<Difference>), Verdict> {
+    async fn set_settings(&self, number: &str, wanted: &Value) -> Result<(Value, Vec<Difference>), Verdict> {
         let current = self.settings(number).await?;
         self.post_settings(number, &settings::merge(&current, wanted)).await?;
         let got = self.settings(number).await?;

@@ -57,7 +57,7 @@ pub(crate) use http_client::GraphClient;
 pub(crate) use observe::Watch;
 pub(crate) use observe::unix_s as unix_now;
 pub(crate) use reload::Reloader;
-pub(crate) use signup::{keep_token, run as sign_up};
+pub(crate) use signup::{TokenFile, TokenSource, run as sign_up};
 pub(crate) use store::Receipt;
 pub(crate) use tenants::{NotChanged, Tenants};
 pub(crate) use tls::{certificate_end, random};

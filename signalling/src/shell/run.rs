@@ -21,7 +21,7 @@ use super::store::{Found, Receipt, Store};
 use super::tenants::Tenants;
 use super::tls::{self, OsEntropy};
 use crate::config::{Config, ProcessSecrets, read_one_number};
-use crate::control::{Book, Direct, EventHub, Hooks, Memory, Native};
+use crate::control::{Book, Direct, EventHub, Hooks, Memory, Native, Signups};
 use crate::session::{CallKey, Command, Dial, SessionConfig, Sessions};
 use crate::verdict::is_unroutable;
 use crate::webhook::dedup;
@@ -180,6 +180,7 @@ impl Daemon {
                 stop: closed.clone(),
                 memory: std::sync::Mutex::new(Memory::default()),
                 reloader: Arc::clone(&reloader),
+                signups: Signups::default(),
             })
         });
         let task = ControlTask {

@@ -98,7 +98,7 @@ fn faulty(code: &'static str, faults: &[Fault]) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.join("; "), "docs/CONFIG.md explains every member")
 }
 
-fn no_number() -> Problem {
+pub(super) fn no_number() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "NO_SUCH_NUMBER", "this number is not served here", "GET /v1/numbers lists them")
 }
 

@@ -1,7 +1,10 @@
 //! Bodies of requests, as serde reads them. An unknown member is refused: it is a typing error, or another version's.
 
+use crate::config::Secret;
 use crate::control::bridge_body::BridgeBody;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +58,43 @@ pub(super) struct CallbackBody {
     pub(super) bridge: Option<BridgeBody>,
     pub(super) opaque: Option<String>,
     pub(super) check_permission: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SettingsBody {
+    /// Members of `calling`.
+    pub(super) calling: Value,
+    /// Tell what would change, and change nothing.
+    #[serde(default)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignupBody {
+    pub(super) app_id: String,
+    /// A reference, as in the configuration.
+    pub(super) app_secret: String,
+    pub(super) waba_id: String,
+    pub(super) phone_number_id: String,
+    /// Of the dialog; without it the token of an earlier sign-up is used.
+    pub(super) code: Option<Private>,
+    pub(super) pin: Option<Private>,
+    /// Members of `calling` beyond `status`.
+    pub(super) calling: Option<Value>,
+}
+
+/// A secret that a request carries. What is wrong with it is said without quoting it.
+pub(super) struct Private(pub(super) Secret);
+
+impl<'de> Deserialize<'de> for Private {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(Secret::new(text))),
+            _ => Err(D::Error::custom("code and pin are strings")),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]

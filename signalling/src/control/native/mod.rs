@@ -11,6 +11,8 @@ mod hooks;
 mod idempotency;
 mod routing;
 mod service;
+mod settings;
+mod signup;
 mod stream;
 
 pub use book::ApiCallId;
@@ -19,3 +21,4 @@ pub(crate) use contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 pub(crate) use events::EventHub;
 pub(crate) use hooks::Hooks;
 pub(crate) use service::{Memory, Native};
+pub(crate) use signup::Signups;

@@ -105,6 +105,9 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route { method: "DELETE", pattern: "numbers/*", scope: Some(Scope::Admin), answers: &[200, 401, 403, 404, 409, 422] },
     post("node/reload", Scope::Admin, &[200, 400, 401, 403, 408, 409, 413, 415, 422, 503]),
+    get("numbers/*/settings", Scope::Admin, &[200, 401, 403, 404, 409, 422, 502]),
+    post("numbers/*/settings", Scope::Admin, &[200, 400, 401, 403, 404, 408, 409, 413, 415, 422, 502, 503]),
+    post("signups", Scope::Admin, &[200, 400, 401, 403, 408, 409, 413, 415, 422, 502, 503]),
     get("events", Scope::Events, &[101, 401, 403, 426, 503]),
 ];
 
@@ -127,7 +130,7 @@ mod tests {
         let mut described = BTreeSet::new();
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, operation) in item.as_object().expect("methods").iter().filter(|(m, _)| *m != "parameters") {
-                described.insert((method.to_uppercase(), path.replace("{id}", "*")));
+                described.insert((method.to_uppercase(), path.replace("{id}", "*").replace("{number_id}", "*")));
                 let parts: Vec<&str> =
                     path.trim_start_matches("/v1/").split('/').map(|p| if p.starts_with('{') { "x" } else { p }).collect();
                 let Found::Route(route) = find(&method.to_uppercase().parse().expect("a method"), &parts) else {

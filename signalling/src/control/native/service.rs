@@ -8,6 +8,7 @@ use super::contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 use super::events::EventHub;
 use super::idempotency::{Answer, Idempotency, KEY_BYTES_MAX, Key, Seen};
 use super::routing::{self, Found, Route};
+use super::signup::Signups;
 use super::stream::{self, Filter};
 use crate::config::{ApiConfig, BridgeConfig, NumberRole, Scope};
 use crate::control::bodies::{self, DigitsBody, digits_refused};
@@ -50,6 +51,7 @@ pub(crate) struct Native {
     pub(crate) memory: Mutex<Memory>,
     /// Changes of numbers and of the configuration.
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) signups: Signups,
 }
 
 /// What the API remembers of requests.
@@ -116,6 +118,7 @@ impl Native {
             ("GET", ["events"]) => return self.events(request),
             ("GET", ["numbers"]) => return Ok(self.numbers()),
             ("GET", ["numbers", id]) => return self.number(id),
+            ("GET", ["numbers", id, "settings"]) => return self.settings(id).await,
             ("PUT", ["numbers", id]) => return self.put_number(id, request).await,
             ("DELETE", ["numbers", id]) => return self.remove_number(id).await,
             _ => return Err(no_such()),
@@ -230,6 +233,8 @@ impl Native {
                 let body: PlayBody = json_body(body, false)?;
                 (ApiOp::Play { call: call(id), prompt: body.prompt }, StatusCode::OK)
             }
+            ["numbers", id, "settings"] => return self.change_settings(id, json_body(body, false)?).await,
+            ["signups"] => return self.sign_up(json_body(body, false)?).await,
             ["calls", id, "dtmf"] => return self.digits(call(id), DigitsBody::read(body)?).await,
             ["calls", id, "record"] => {
                 let body: RecordBody = json_body(body, false)?;
@@ -448,7 +453,7 @@ fn busy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", "the node is busy or stops", "try again, or another node")
 }
 
-fn graph_problem(verdict: crate::verdict::Verdict) -> Problem {
+pub(super) fn graph_problem(verdict: crate::verdict::Verdict) -> Problem {
     let detail = verdict.evidence.iter().find(|(k, _)| *k == "details").map_or_else(String::new, |(_, text)| format!(" ({text})"));
     // What the state of the user or the account forbids is no failure of a gateway; a token, an outage and a silence are.
     let status = match verdict.info().map(|info| info.cause) {
