@@ -100,7 +100,8 @@ fn judge(counts: &[(String, u64)], baseline: Option<&Value>, machine: &str) -> b
 
 /// Processor features that choose code paths, and the compiler: counts of one such machine compare with counts of the same.
 fn machine() -> Result<String, Failure> {
-    const TELLING: [&str; 9] = ["adx", "aes", "avx2", "avx512f", "avx512ifma", "bmi2", "erms", "pclmulqdq", "sha_ni"];
+    const TELLING: [&str; 11] =
+        ["adx", "aes", "avx2", "avx512f", "avx512ifma", "bmi2", "erms", "pclmulqdq", "sha_ni", "vaes", "vpclmulqdq"];
     let cpu = std::fs::read_to_string("/proc/cpuinfo")?;
     let flags: Vec<&str> = cpu.lines().find(|l| l.starts_with("flags")).unwrap_or_default().split_whitespace().collect();
     let found: Vec<&str> = TELLING.into_iter().filter(|f| flags.contains(f)).collect();

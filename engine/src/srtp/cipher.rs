@@ -6,7 +6,7 @@
 //! Keys sit behind one box per direction: they are written where they stay, are wiped where they stood, and take what their profile needs
 //! and not more. Nothing here allocates after `new`.
 
-use aes::cipher::KeyInit;
+use aes::cipher::{BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128Enc, Aes256Enc};
 use subtle::ConstantTimeEq;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
@@ -24,13 +24,16 @@ pub(super) const RTCP_INDEX_BYTES: usize = 4;
 /// The E bit of that word: the packet is encrypted (RFC 3711 section 3.4).
 pub(super) const RTCP_ENCRYPTED: u32 = 1 << 31;
 
-/// Which code may do the arithmetic. Both give the same bytes.
+/// Which code may do the arithmetic. All give the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Path {
     /// Whatever is fastest on this processor.
     Best,
+    /// As a processor that takes one block per instruction.
+    #[cfg(test)]
+    Narrow,
     /// Only the portable crates.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare both paths"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare all paths"))]
     Portable,
 }
 
@@ -108,25 +111,24 @@ impl Suite {
         }
     }
 
-    /// Whether the tag at the end of `packet` holds. Changes nothing.
+    /// Decrypts the payload if the tag at the end of `packet` holds; else changes nothing and returns false.
     #[inline]
-    pub(super) fn verify_rtp(&self, packet: &[u8], header_bytes: usize, ssrc: u32, index: u64) -> bool {
-        let (body, tag) = packet.split_at(packet.len() - self.rtp_trailer_bytes());
+    pub(super) fn open_rtp(&self, packet: &mut [u8], header_bytes: usize, ssrc: u32, index: u64) -> bool {
+        let (body, tag) = packet.split_at_mut(packet.len() - self.rtp_trailer_bytes());
         match self {
-            Self::Cm { keys, .. } => holds(&keys[RTP].mac.digest(body, &roc(index)), tag),
-            Self::Gcm { keys } => {
-                let (header, text) = body.split_at(header_bytes);
-                holds(&keys[RTP].aead.tag(keys[RTP].nonce(ssrc, index), header, text), tag)
+            Self::Cm { keys, .. } => {
+                let keys = &keys[RTP];
+                let holds = holds(&keys.mac.digest(body, &roc(index)), tag);
+                if holds {
+                    keys.ctr.apply(keys.iv(ssrc, index), &mut body[header_bytes..]);
+                }
+                holds
             }
-        }
-    }
-
-    /// Decrypts the payload of an RTP packet whose tag holds; `text` is what lies between header and tag.
-    #[inline]
-    pub(super) fn decrypt_rtp(&self, text: &mut [u8], ssrc: u32, index: u64) {
-        match self {
-            Self::Cm { keys, .. } => keys[RTP].ctr.apply(keys[RTP].iv(ssrc, index), text),
-            Self::Gcm { keys } => keys[RTP].aead.apply(keys[RTP].nonce(ssrc, index), text),
+            Self::Gcm { keys } => {
+                let keys = &keys[RTP];
+                let (header, text) = body.split_at_mut(header_bytes);
+                keys.aead.open(keys.nonce(ssrc, index), header, text, tag)
+            }
         }
     }
 
@@ -167,28 +169,26 @@ impl Suite {
         u32::from_be_bytes(word)
     }
 
-    /// Whether the tag of an encrypted SRTCP packet holds. Changes nothing.
-    pub(super) fn verify_rtcp(&self, packet: &[u8], ssrc: u32, index: u32) -> bool {
+    /// Decrypts an encrypted SRTCP packet behind its first 8 bytes if its tag holds; else changes nothing and returns false.
+    pub(super) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32, index: u32) -> bool {
         match self {
             Self::Cm { keys, .. } => {
-                let (covered, tag) = packet.split_at(packet.len() - CM_RTCP_TAG_BYTES);
-                holds(&keys[RTCP].mac.digest(covered, &[]), tag)
+                let keys = &keys[RTCP];
+                let (covered, tag) = packet.split_at_mut(packet.len() - CM_RTCP_TAG_BYTES);
+                let holds = holds(&keys.mac.digest(covered, &[]), tag);
+                if holds {
+                    let text = RTCP_CLEAR_BYTES..covered.len() - RTCP_INDEX_BYTES;
+                    keys.ctr.apply(keys.iv(ssrc, u64::from(index)), &mut covered[text]);
+                }
+                holds
             }
             Self::Gcm { keys } => {
-                let (rest, word) = packet.split_at(packet.len() - RTCP_INDEX_BYTES);
-                let (body, tag) = rest.split_at(rest.len() - GCM_TAG_BYTES);
+                let keys = &keys[RTCP];
+                let (rest, word) = packet.split_at_mut(packet.len() - RTCP_INDEX_BYTES);
+                let (body, tag) = rest.split_at_mut(rest.len() - GCM_TAG_BYTES);
                 let aad = rtcp_aad(body, [word[0], word[1], word[2], word[3]]);
-                let nonce = keys[RTCP].nonce(ssrc, u64::from(index));
-                holds(&keys[RTCP].aead.tag(nonce, &aad, &body[RTCP_CLEAR_BYTES..]), tag)
+                keys.aead.open(keys.nonce(ssrc, u64::from(index)), &aad, &mut body[RTCP_CLEAR_BYTES..], tag)
             }
-        }
-    }
-
-    /// Decrypts an RTCP compound whose tag holds; `text` is what lies between the first 8 bytes and the trailer.
-    pub(super) fn decrypt_rtcp(&self, text: &mut [u8], ssrc: u32, index: u32) {
-        match self {
-            Self::Cm { keys, .. } => keys[RTCP].ctr.apply(keys[RTCP].iv(ssrc, u64::from(index)), text),
-            Self::Gcm { keys } => keys[RTCP].aead.apply(keys[RTCP].nonce(ssrc, u64::from(index)), text),
         }
     }
 }
@@ -260,8 +260,8 @@ enum Ctr {
 impl Ctr {
     fn new(key: &[u8; 16], path: Path) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if path == Path::Best && simd::is_available() {
-            return Self::Simd(simd::Aes::new(key));
+        if path != Path::Portable && simd::is_available() {
+            return Self::Simd(simd::Aes::new(key, path == Path::Best && simd::is_wide()));
         }
         let _ = path;
         Self::Portable(Box::new(Aes128Enc::new(key.into())))
@@ -290,10 +290,11 @@ enum Aead {
 impl Aead {
     fn new(key: &[u8], path: Path) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if path == Path::Best && simd::is_available() {
+        if path != Path::Portable && simd::is_available() {
+            let wide = path == Path::Best && simd::is_wide();
             return match key.len() {
-                16 => Self::Simd128(simd::Gcm::new(key)),
-                _ => Self::Simd256(simd::Gcm::new(key)),
+                16 => Self::Simd128(simd::Gcm::new(key, wide)),
+                _ => Self::Simd256(simd::Gcm::new(key, wide)),
             };
         }
         let _ = path;
@@ -311,36 +312,36 @@ impl Aead {
             Self::Simd128(gcm) => gcm.seal(nonce, aad, text),
             #[cfg(target_arch = "x86_64")]
             Self::Simd256(gcm) => gcm.seal(nonce, aad, text),
-            Self::Portable128(_) | Self::Portable256(_) => {
-                self.apply(nonce, text);
-                self.tag(nonce, aad, text)
-            }
+            Self::Portable128(gcm) => gcm.seal(&portable_nonce(nonce), aad, text),
+            Self::Portable256(gcm) => gcm.seal(&portable_nonce(nonce), aad, text),
         }
     }
 
+    /// Decrypts `text` if `tag`, of 16 bytes, is the one over `aad` and it; else changes nothing and returns false.
     #[inline]
-    fn tag(&self, nonce: u128, aad: &[u8], text: &[u8]) -> [u8; 16] {
+    fn open(&self, nonce: u128, aad: &[u8], text: &mut [u8], tag: &[u8]) -> bool {
+        let Some(tag) = tag.first_chunk::<GCM_TAG_BYTES>() else { return false };
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Simd128(gcm) => gcm.tag(nonce, aad, text),
+            Self::Simd128(gcm) => gcm.open(nonce, aad, text, tag),
             #[cfg(target_arch = "x86_64")]
-            Self::Simd256(gcm) => gcm.tag(nonce, aad, text),
-            Self::Portable128(gcm) => gcm.tag(&portable_nonce(nonce), aad, text),
-            Self::Portable256(gcm) => gcm.tag(&portable_nonce(nonce), aad, text),
+            Self::Simd256(gcm) => gcm.open(nonce, aad, text, tag),
+            Self::Portable128(gcm) => open_portable(gcm, nonce, aad, text, tag),
+            Self::Portable256(gcm) => open_portable(gcm, nonce, aad, text, tag),
         }
     }
+}
 
-    #[inline]
-    fn apply(&self, nonce: u128, text: &mut [u8]) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Simd128(gcm) => gcm.apply(nonce, text),
-            #[cfg(target_arch = "x86_64")]
-            Self::Simd256(gcm) => gcm.apply(nonce, text),
-            Self::Portable128(gcm) => gcm.apply(&portable_nonce(nonce), text),
-            Self::Portable256(gcm) => gcm.apply(&portable_nonce(nonce), text),
-        }
+fn open_portable<C>(gcm: &portable::Gcm<C>, nonce: u128, aad: &[u8], text: &mut [u8], tag: &[u8; GCM_TAG_BYTES]) -> bool
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+{
+    let nonce = portable_nonce(nonce);
+    let holds = holds(&gcm.tag(&nonce, aad, text), tag);
+    if holds {
+        gcm.apply(&nonce, text);
     }
+    holds
 }
 
 /// The first 12 bytes of a counter block.

@@ -45,6 +45,13 @@ where
         apply_ctr(&self.aes, &counter_block(nonce, 2), text);
     }
 
+    /// Encrypts `text` and returns the tag over `aad` and the result.
+    #[inline]
+    pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
+        self.apply(nonce, text);
+        self.tag(nonce, aad, text)
+    }
+
     /// The tag over `aad` and the encrypted `text` (NIST SP 800-38D section 7.1).
     #[inline]
     pub(super) fn tag(&self, nonce: &[u8; 12], aad: &[u8], text: &[u8]) -> [u8; 16] {

@@ -9,7 +9,7 @@ use core::fmt;
 use super::Profile;
 use super::cipher::{Path, RTCP_ENCRYPTED, Suite};
 use super::index::{INDEX_END, NoIndex, advance, estimate};
-use super::layout::{RTCP_CLEAR_BYTES, RtpLayout, rtcp_ssrc};
+use super::layout::{RtpLayout, rtcp_ssrc};
 use super::sources::{Kind, Sources};
 use crate::error::DropReason;
 use crate::keying::Keying;
@@ -151,7 +151,7 @@ impl Receiver {
 
     /// Authenticates and decrypts the SRTP packet in place; returns the length of the plain RTP packet.
     ///
-    /// Nothing changes before the tag holds (R7): a packet that is dropped is still byte for byte what came in.
+    /// Nothing changes before the tag holds (R7): a packet that is dropped is still byte for byte what came in, but for an authentic one of one SSRC too many.
     /// [`DropReason::Truncated`] and [`DropReason::RtpMalformed`] for lengths and version, [`DropReason::Replay`] for an index seen before
     /// or older than 128 packets, [`DropReason::Auth`], [`DropReason::SsrcLimit`] for an authentic packet of one SSRC too many,
     /// [`DropReason::KeyExhausted`] behind index 2^48.
@@ -169,14 +169,13 @@ impl Receiver {
         if !window.check(index) {
             return Err(DropReason::Replay);
         }
-        if !self.suite.verify_rtp(packet, header_bytes, ssrc, index) {
+        if !self.suite.open_rtp(packet, header_bytes, ssrc, index) {
             if window.highest().is_some() || seq >= 0x8000 {
                 return Err(DropReason::Auth);
             }
             index = self.index_after_lost_wrap(packet, header_bytes, ssrc, seq).ok_or(DropReason::Auth)?;
         }
         self.sources.commit(ssrc, Kind::Rtp, index)?;
-        self.suite.decrypt_rtp(&mut packet[header_bytes..len], ssrc, index);
         Ok(len)
     }
 
@@ -186,9 +185,9 @@ impl Receiver {
     /// holds is no guess. One more tag for a packet that no key has vouched for, and none once its SSRC is known.
     //= rfc3711#section-3.3.1:lost-wrap  a source of which everything before its first wrap was lost
     #[cold]
-    fn index_after_lost_wrap(&self, packet: &[u8], header_bytes: usize, ssrc: u32, seq: u16) -> Option<u64> {
+    fn index_after_lost_wrap(&self, packet: &mut [u8], header_bytes: usize, ssrc: u32, seq: u16) -> Option<u64> {
         let index = 1 << 16 | u64::from(seq);
-        self.suite.verify_rtp(packet, header_bytes, ssrc, index).then_some(index)
+        self.suite.open_rtp(packet, header_bytes, ssrc, index).then_some(index)
     }
 
     /// Authenticates and decrypts the SRTCP packet in place; returns the length of the plain compound. Drops as
@@ -207,11 +206,10 @@ impl Receiver {
         if !self.sources.window(ssrc, Kind::Rtcp).check(u64::from(index)) {
             return Err(DropReason::Replay);
         }
-        if !self.suite.verify_rtcp(packet, ssrc, index) {
+        if !self.suite.open_rtcp(packet, ssrc, index) {
             return Err(DropReason::Auth);
         }
         self.sources.commit(ssrc, Kind::Rtcp, u64::from(index))?;
-        self.suite.decrypt_rtcp(&mut packet[RTCP_CLEAR_BYTES..len], ssrc, index);
         Ok(len)
     }
 
