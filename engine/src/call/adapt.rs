@@ -1,7 +1,9 @@
 //! What the encoder is told about the path: bit rate and expected loss, from the peer's fmtp and its receiver reports (C13, RFC 7587 sections 7.1 and 8).
 //!
-//! Decides: both values, after each report. Given: the bounds of the peer, then fraction lost and round-trip time of each report. Refuses: to leave the bounds the peer set,
-//! to act on a single report, and to switch FEC off while the peer takes it: the relay's reports know nothing of the user's own last mile.
+//! Decides: both values, after each report. Given: the bounds of the peer, then fraction lost and round-trip time of each report, and what we miss of the peer's own
+//! packets. Refuses: to leave the bounds the peer set, to lower the rate for a single report, and to trust the relay's reports alone: they know nothing of the user's own
+//! last mile, whose losses show in what comes from there. Where nothing is lost either way there is no redundancy: it takes bits from the voice and a quarter of the
+//! encoder's time (ADR 29).
 
 use super::params::MediaParams;
 use crate::time::Span;
@@ -18,6 +20,10 @@ pub(super) struct Adaption {
     rtt_min: Option<Span>,
     /// Reports in a row that say congestion (positive) or a clear path (negative).
     run: i32,
+    /// Packets of the peer's that had not come when they were last counted.
+    missed: i64,
+    /// Reports of ours until redundancy ends, as long as nothing more is lost.
+    guard: u8,
 }
 
 impl Adaption {
@@ -30,12 +36,17 @@ impl Adaption {
             loss_percent: if params.fec { LOSS_PERCENT_MIN } else { 0 },
             rtt_min: None,
             run: 0,
+            missed: 0,
+            guard: 0,
         }
     }
 
     /// Takes one report block about our stream: `fraction_lost` of 256, and the round-trip time if the report gave one.
     pub(super) fn report(&mut self, fraction_lost: u8, rtt: Option<Span>) {
         let now = u32::from(fraction_lost) * 100;
+        if fraction_lost > 0 {
+            self.guard = GUARD_REPORTS;
+        }
         self.loss = if now > self.loss { self.loss + (now - self.loss).div_ceil(2) } else { self.loss - (self.loss - now).div_ceil(8) };
         //= rfc7587#section-7.1:loss  smoothed, in steps of 5 so that the encoder is not set anew with each report
         let percent = u8::try_from(self.loss.div_ceil(256)).unwrap_or(100);
@@ -65,19 +76,27 @@ impl Adaption {
         }
     }
 
+    /// Takes how many of the peer's packets have not come so far, with each report of ours.
+    pub(super) fn missed(&mut self, lost: i64) {
+        self.guard = if lost > self.missed { GUARD_REPORTS } else { self.guard.saturating_sub(1) };
+        self.missed = lost;
+    }
+
     /// Bits per second, never above what the peer asked for.
     pub(super) fn bitrate_bps(&self) -> u32 {
         self.bitrate_bps
     }
 
-    /// Loss that the encoder prepares for, in percent; 0 without FEC.
+    /// Loss that the encoder prepares for, in percent; 0 without FEC, and while nothing is lost.
     pub(super) fn loss_percent(&self) -> u8 {
-        self.loss_percent
+        if self.guard > 0 || self.loss_percent > LOSS_PERCENT_MIN { self.loss_percent } else { 0 }
     }
 }
 
-/// Loss prepared for even on a clean path: what happens on the user's own radio link is in no report (`whatsapp-calling.md` 5.5: 5 to 10).
+/// Loss prepared for at the least once any was seen: what happens on the user's own radio link is in no report (`whatsapp-calling.md` 5.5: 5 to 10).
 const LOSS_PERCENT_MIN: u8 = 5;
+/// Reports of ours without a loss until redundancy ends: 10 to 30 s.
+const GUARD_REPORTS: u8 = 8;
 /// Above this, libopus spends on redundancy what the voice itself needs.
 const LOSS_PERCENT_MAX: u8 = 25;
 const LOSS_PERCENT_STEP: u8 = 5;
@@ -111,7 +130,7 @@ mod tests {
     #[test]
     fn expected_loss_rises_fast_falls_slowly_and_has_a_floor() {
         let mut a = of(true);
-        assert_eq!(a.loss_percent(), 5, "before any report");
+        assert_eq!(a.loss_percent(), 0, "before any loss");
         a.report(percent(15), None);
         assert_eq!(a.loss_percent(), 10);
         (0..6).for_each(|_| a.report(percent(15), None));
@@ -119,12 +138,36 @@ mod tests {
         a.report(0, None);
         assert_eq!(a.loss_percent(), 15, "one good report proves nothing");
         (0..40).for_each(|_| a.report(0, None));
-        assert_eq!(a.loss_percent(), 5);
+        assert_eq!(a.loss_percent(), 5, "not trusted alone");
+        (0..8).for_each(|_| a.missed(0));
+        assert_eq!(a.loss_percent(), 0, "nothing is lost either way");
         (0..40).for_each(|_| a.report(255, None));
         assert_eq!(a.loss_percent(), 25);
         let mut plain = of(false);
         plain.report(255, None);
         assert_eq!(plain.loss_percent(), 0, "without FEC there is nothing to prepare with");
+    }
+
+    //= rfc7587#section-7.1:loss type=test
+    #[test]
+    fn what_the_peer_loses_on_its_way_to_us_is_prepared_for_the_other_way() {
+        let mut a = of(true);
+        a.missed(0);
+        assert_eq!(a.loss_percent(), 0);
+        a.missed(3);
+        assert_eq!(a.loss_percent(), 5);
+        (0..7).for_each(|_| a.missed(3));
+        assert_eq!(a.loss_percent(), 5);
+        a.missed(4);
+        (0..7).for_each(|_| a.missed(4));
+        assert_eq!(a.loss_percent(), 5, "the last loss counts");
+        a.missed(4);
+        assert_eq!(a.loss_percent(), 0);
+        a.missed(2);
+        assert_eq!(a.loss_percent(), 0, "a late packet is no loss");
+        let mut plain = of(false);
+        plain.missed(9);
+        assert_eq!(plain.loss_percent(), 0);
     }
 
     //= rfc7587#section-8 type=test
@@ -164,7 +207,7 @@ mod tests {
             for (fraction, rtt) in reports {
                 a.report(fraction, rtt.map(Span::from_millis));
                 prop_assert!(a.bitrate_bps() <= max && a.bitrate_bps() >= max.min(BITRATE_BPS_FLOOR));
-                prop_assert!((LOSS_PERCENT_MIN..=LOSS_PERCENT_MAX).contains(&a.loss_percent()) && a.loss_percent().is_multiple_of(5));
+                prop_assert!(a.loss_percent() <= LOSS_PERCENT_MAX && a.loss_percent().is_multiple_of(5));
             }
         }
     }

@@ -499,6 +499,9 @@ impl Call {
                 let since_frame = self.clock.map_or(Span::ZERO, |clock| clock.since_frame(now));
                 let ntp = self.config.ntp(now);
                 let len = self.reporter.write_report(&self.source, ntp, ticks(since_frame), &mut self.rng, out, now);
+                if let Some((bitrate_bps, loss_percent)) = media.missed(self.reporter.stats().lost) {
+                    self.recorder.note(Moment::EncoderTuned { bitrate_bps, loss_percent }, now);
+                }
                 if let Ok(len) = media.protect_rtcp(out, len) {
                     self.stats.rtcp_out += 1;
                     return Some((len, path));

@@ -167,6 +167,13 @@ impl Media {
         Some(self.encoder_target()).filter(|after| *after != before)
     }
 
+    /// Takes how many of the peer's packets have not come so far. Gives bit rate and expected loss when they change.
+    pub(super) fn missed(&mut self, lost: i64) -> Option<(u32, u8)> {
+        let before = self.encoder_target();
+        self.adaption.missed(lost);
+        Some(self.encoder_target()).filter(|after| *after != before)
+    }
+
     /// Uses the key up before anything was sent: no packet can be.
     #[cfg(test)]
     pub(super) fn exhaust_key(&mut self) {

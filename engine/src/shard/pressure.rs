@@ -6,10 +6,16 @@ use crate::time::{Span, Time};
 
 /// A shard is looked at this often.
 const PERIOD: Span = Span::from_secs(1);
-/// Busier than this, in percent, and the bound goes down two steps at once; the p99 of lateness begins to rise here.
+/// Busier than this, in percent, and the bound goes down; the p99 of lateness begins to rise here.
 const BUSY_PERCENT: u64 = 80;
 /// Less busy than this and it goes up one step. Far enough below that one step up, at most a third more work, does not go back down.
 const IDLE_PERCENT: u64 = 55;
+/// The same for the step from the cheap rung to the next, which more than doubles the work where redundancy is asked for.
+const IDLE_PERCENT_TO_LEAVE_CHEAP: u64 = 35;
+/// The rung that is gone to at once. What lies between it and [`DEAR`] is as slow as that and sounds worse: two states of the quantiser, for little else (ADR 29).
+const CHEAP: u8 = 1;
+/// The next one above it.
+const DEAR: u8 = 5;
 /// The largest complexity there is.
 const COMPLEXITY_MAX: u8 = 10;
 
@@ -32,11 +38,18 @@ impl Pressure {
         let passed = done.since(self.since);
         if passed >= PERIOD {
             let percent = u128::from(self.busy.as_nanos()) * 100 / u128::from(passed.as_nanos());
-            if percent > u128::from(BUSY_PERCENT) {
-                self.complexity_max = self.complexity_max.saturating_sub(2);
-            } else if percent < u128::from(IDLE_PERCENT) {
-                self.complexity_max = (self.complexity_max + 1).min(COMPLEXITY_MAX);
-            }
+            self.complexity_max = match self.complexity_max {
+                bound if percent > u128::from(BUSY_PERCENT) => {
+                    if bound > CHEAP {
+                        CHEAP
+                    } else {
+                        0
+                    }
+                }
+                CHEAP if percent < u128::from(IDLE_PERCENT_TO_LEAVE_CHEAP) => DEAR,
+                bound if bound != CHEAP && percent < u128::from(IDLE_PERCENT) => (bound + 1).min(COMPLEXITY_MAX),
+                bound => bound,
+            };
             (self.since, self.busy) = (done, Span::ZERO);
         }
         self.complexity_max
@@ -100,10 +113,13 @@ mod tests {
     fn complexity_falls_fast_under_load_and_comes_back_slowly() {
         let mut pressure = Pressure::new(Time::ZERO);
         assert_eq!(seconds(&mut pressure, 0, 2, 50), 10);
-        assert_eq!(seconds(&mut pressure, 2_000, 3, 90), 4);
-        assert_eq!(seconds(&mut pressure, 5_000, 3, 70), 4, "between the marks nothing changes");
-        assert_eq!(seconds(&mut pressure, 8_000, 2, 95), 0);
-        assert_eq!(seconds(&mut pressure, 10_000, 2, 95), 0, "and no lower");
-        assert_eq!(seconds(&mut pressure, 12_000, 4, 30), 4);
+        assert_eq!(seconds(&mut pressure, 2_000, 1, 90), 1, "half of the work at once");
+        assert_eq!(seconds(&mut pressure, 3_000, 3, 70), 1, "between the marks nothing changes");
+        assert_eq!(seconds(&mut pressure, 6_000, 2, 95), 0);
+        assert_eq!(seconds(&mut pressure, 8_000, 2, 95), 0, "and no lower");
+        assert_eq!(seconds(&mut pressure, 10_000, 1, 50), 1);
+        assert_eq!(seconds(&mut pressure, 11_000, 3, 40), 1, "what comes next costs twice as much");
+        assert_eq!(seconds(&mut pressure, 14_000, 1, 30), 5, "nothing lies between");
+        assert_eq!(seconds(&mut pressure, 15_000, 2, 50), 7);
     }
 }

@@ -151,7 +151,7 @@ impl Receiver {
 
     /// Authenticates and decrypts the SRTP packet in place; returns the length of the plain RTP packet.
     ///
-    /// Nothing changes before the tag holds (R7): a packet that is dropped is still byte for byte what came in, but for an authentic one of one SSRC too many.
+    /// Nothing changes before the tag holds (R7): a packet that is dropped is still byte for byte what came in.
     /// [`DropReason::Truncated`] and [`DropReason::RtpMalformed`] for lengths and version, [`DropReason::Replay`] for an index seen before
     /// or older than 128 packets, [`DropReason::Auth`], [`DropReason::SsrcLimit`] for an authentic packet of one SSRC too many,
     /// [`DropReason::KeyExhausted`] behind index 2^48.
@@ -175,7 +175,11 @@ impl Receiver {
             }
             index = self.index_after_lost_wrap(packet, header_bytes, ssrc, seq).ok_or(DropReason::Auth)?;
         }
-        self.sources.commit(ssrc, Kind::Rtp, index)?;
+        if let Err(reason) = self.sources.commit(ssrc, Kind::Rtp, index) {
+            // The same bytes and the same tag again.
+            self.suite.seal_rtp(packet, header_bytes, ssrc, index);
+            return Err(reason);
+        }
         Ok(len)
     }
 
@@ -209,7 +213,10 @@ impl Receiver {
         if !self.suite.open_rtcp(packet, ssrc, index) {
             return Err(DropReason::Auth);
         }
-        self.sources.commit(ssrc, Kind::Rtcp, u64::from(index))?;
+        if let Err(reason) = self.sources.commit(ssrc, Kind::Rtcp, u64::from(index)) {
+            self.suite.seal_rtcp(packet, ssrc, index);
+            return Err(reason);
+        }
         Ok(len)
     }
 

@@ -490,7 +490,7 @@ fn the_encoder_follows_fmtp_and_reports() {
     rig.frames(5);
     let settings = |rig: &Rig| *rig.call.media.as_ref().and_then(|m| m.encoder_settings()).expect("an encoder");
     let at_first = settings(&rig);
-    assert_eq!((at_first.bitrate_bps, at_first.playback_rate_hz_max, at_first.fec, at_first.loss_percent), (24_000, 8_000, true, 5));
+    assert_eq!((at_first.bitrate_bps, at_first.playback_rate_hz_max, at_first.fec, at_first.loss_percent), (24_000, 8_000, true, 0));
     for _ in 0..3 {
         rig.pass(Span::from_secs(2));
         let compound = report(&rig, 102);
@@ -507,7 +507,7 @@ fn the_encoder_follows_fmtp_and_reports() {
         rig.hear_rtcp(&compound);
     }
     rig.frames(2);
-    assert_eq!((settings(&rig).bitrate_bps, settings(&rig).loss_percent), (24_000, 5), "never above what the peer asked for");
+    assert_eq!((settings(&rig).bitrate_bps, settings(&rig).loss_percent), (24_000, 0), "never above what the peer asked for");
     rig.call.close(EndReason::HangUp, rig.now);
     rig.drain();
     assert!(rig.ended().expect("over").flight_recorder.iter().any(|r| matches!(r.what, Moment::EncoderTuned { bitrate_bps: 18_000, .. })));
