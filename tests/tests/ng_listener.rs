@@ -1,19 +1,22 @@
 //! A SIP proxy at our `ng` listener, played by a few lines: it pings, offers and answers both ways round between a plain RTP phone and str0m as the WhatsApp side, asks,
-//! repeats itself, comes too often, and hangs up. Audio is judged at both ends.
+//! repeats itself, comes too often, lets announcements be made and calls be recorded, and hangs up. Audio is judged at both ends.
 
 #![allow(clippy::disallowed_methods, reason = "real sockets run on the wall clock; nothing is asserted about it")]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Cursor, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tipring_engine::codec::g711::Law;
-use tipring_signalling::config::{Config, NgConfig};
+use tipring_signalling::audio::read_ogg_opus;
+use tipring_signalling::config::{Config, NgConfig, PromptConfig, RecordConfig};
 use tipring_signalling::ng::bencode;
-use tipring_signalling::shell::{Daemon, DaemonHandle};
+use tipring_signalling::shell::{Daemon, DaemonEvent, DaemonHandle, Observer};
 use tipring_tests::rtp_peer::RtpPeer;
-use tipring_tests::sound::{tone, typical_tone_share};
+use tipring_tests::sound::{tone, tone_share, typical_tone_share};
 use tipring_tests::str0m_peer::Str0mPeer;
 
 const PHONE_HZ: f64 = 440.0;
@@ -27,6 +30,10 @@ struct Proxy {
 
 impl Proxy {
     fn start(first_port: u16, sessions_max: usize) -> Self {
+        Self::start_with(first_port, sessions_max, |_| Arc::new(|_| {}))
+    }
+
+    fn start_with(first_port: u16, sessions_max: usize, change: impl FnOnce(&mut Config) -> Observer) -> Self {
         let mut config = Config { drain_max: Duration::from_secs(1), ..Config::default() };
         config.http.listen = "127.0.0.1:0".parse().expect("an address");
         config.engine.addresses = vec!["127.0.0.1".parse().expect("an address")];
@@ -36,7 +43,8 @@ impl Proxy {
         let mut ng = NgConfig::new("127.0.0.1:0".parse().expect("an address"));
         ng.sessions_max = sessions_max;
         config.ng = Some(ng);
-        let daemon = Daemon::start(config, Arc::new(|_| {})).expect("a daemon");
+        let observer = change(&mut config);
+        let daemon = Daemon::start(config, observer).expect("a daemon");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(daemon.ng_addr().expect("ng is on")).expect("connected");
         socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
@@ -200,7 +208,7 @@ fn retries_overload_and_nonsense() {
         (json!({ "command": "offer", "call-id": "9" }), "from-tag"),
         (json!({ "command": "answer", "call-id": "9", "to-tag": "b", "sdp": "x" }), "Unknown call-id"),
         (json!({ "command": "query", "call-id": "9" }), "Unknown call-id"),
-        (json!({ "command": "start recording", "call-id": "1" }), "record call"),
+        (json!({ "command": "start recording", "call-id": "1" }), "[record]"),
     ] {
         let reply = proxy.ask(&request);
         assert!(reply["result"] == "error" && reply["error-reason"].as_str().is_some_and(|why| why.contains(word)), "{reply}");
@@ -218,4 +226,106 @@ fn retries_overload_and_nonsense() {
     let statistics: Value = serde_json::from_slice(&json_reply).expect("asked in JSON, answered in JSON");
     assert_eq!(statistics["statistics"]["currentstatistics"]["sessionstotal"], 0, "{statistics}");
     assert!(bencode::read(&proxy.raw("n1", b"not a dictionary")).is_ok_and(|reply| reply["result"] == "error"));
+}
+
+/// A WAV file of the tone, 16 kHz, mono.
+fn wav(frequency_hz: f64, seconds: f64) -> Vec<u8> {
+    let data: Vec<u8> = tone(frequency_hz, 16_000, seconds).iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let size = |bytes: usize| (bytes as u32).to_le_bytes();
+    let format = [&16_u32.to_le_bytes()[..], &[1, 0, 1, 0], &16_000_u32.to_le_bytes(), &32_000_u32.to_le_bytes(), &[2, 0, 16, 0]].concat();
+    [b"RIFF", &size(36 + data.len())[..], b"WAVEfmt ", &format, b"data", &size(data.len()), &data].concat()
+}
+
+/// One request in JSON by HTTP.
+fn post(at: SocketAddr, request: &Value) -> Value {
+    let body = request.to_string();
+    let head = format!("POST /ng HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut stream = TcpStream::connect(at).expect("ng by HTTP");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+    stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).expect("sent");
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).expect("an answer");
+    let reply = String::from_utf8(reply).expect("text");
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    serde_json::from_str(reply.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
+}
+
+#[test]
+fn announcements_and_recordings_of_a_running_call_by_http() {
+    const PROMPT_HZ: f64 = 880.0;
+    const BLOB_HZ: f64 = 1_300.0;
+    let place = std::env::temp_dir().join(format!("tipring-ng-{}", std::process::id()));
+    std::fs::create_dir_all(&place).expect("a directory");
+    std::fs::write(place.join("welcome.wav"), wav(PROMPT_HZ, 1.0)).expect("a file");
+    let http: SocketAddr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let (told, recorded) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let mut proxy = Proxy::start_with(43_400, 10, |config| {
+        config.ng.as_mut().expect("ng is on").http = Some(http);
+        config.prompts = vec![PromptConfig { name: "welcome".into(), wav: place.join("welcome.wav") }];
+        config.record = Some(RecordConfig { directory: place.join("recordings"), ogg: true, wav: false });
+        Arc::new(move |event: &DaemonEvent| {
+            if let DaemonEvent::RecordingFinished { files, .. } = event {
+                let _ = told.lock().expect("nobody panics here").send(files.clone());
+            }
+        })
+    });
+    let phone = RtpPeer::bind();
+    let offer = json!({ "command": "offer", "call-id": "1@pbx", "from-tag": "a", "sdp": phone_sdp(phone.address()) });
+    let ours = post(http, &offer)["sdp"].as_str().expect("an SDP").to_owned();
+    let mut peer = Str0mPeer::default();
+    let theirs = peer.answer(&ours);
+    let to_phone = post(http, &json!({ "command": "answer", "call-id": "1@pbx", "from-tag": "a", "to-tag": "b", "sdp": theirs }));
+    let (phone, peer) = (talk(phone, rtp_of(to_phone["sdp"].as_str().expect("an SDP"))), peer.run(WHATSAPP_HZ));
+    let_them_talk(&mut proxy, "1@pbx");
+    assert_eq!(post(http, &json!({ "command": "start recording", "call-id": "1@pbx" })), json!({ "result": "ok" }));
+    // Before the prompt, so that its beginning lies in the recording whenever the call obeys.
+    std::thread::sleep(Duration::from_millis(200));
+    let play = json!({ "command": "play media", "call-id": "1@pbx", "from-tag": "b", "file": "welcome", "repeat-times": 2 });
+    assert_eq!(post(http, &play), json!({ "result": "ok", "duration": 1_000 }));
+    std::thread::sleep(Duration::from_millis(2_600));
+    assert_eq!(post(http, &json!({ "command": "stop recording", "call-id": "1@pbx" })), json!({ "result": "ok" }));
+    // As the proxies send it: bytes in bencode.
+    let blob = wav(BLOB_HZ, 1.8);
+    let request =
+        [b"d7:call-id5:1@pbx7:command10:play media5:flagsl3:alle4:blob", blob.len().to_string().as_bytes(), b":", &blob, b"e"].concat();
+    assert_eq!(bencode::read(&proxy.raw("b1", &request)), Ok(json!({ "result": "ok", "duration": 1_800 })));
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(post(http, &json!({ "command": "stop media", "call-id": "1@pbx", "from-tag": "b" })), json!({ "result": "ok" }));
+    std::thread::sleep(Duration::from_millis(1_000));
+    for (request, word) in [
+        (json!({ "command": "play media", "call-id": "1@pbx", "from-tag": "a", "file": "welcome" }), "plain side"),
+        (json!({ "command": "play media", "call-id": "1@pbx", "from-tag": "b", "file": "/etc/passwd" }), "[[prompt]]"),
+        (json!({ "command": "play media", "call-id": "1@pbx", "from-tag": "b" }), "file or blob"),
+        (json!({ "command": "play media", "call-id": "1@pbx", "from-tag": "b", "blob": "hello" }), "no WAV file"),
+        (json!({ "command": "stop media", "call-id": "2@pbx", "from-tag": "b" }), "Unknown call-id"),
+        (json!({ "command": "start recording", "call-id": "2@pbx" }), "Unknown call-id"),
+    ] {
+        let reply = post(http, &request);
+        assert!(reply["result"] == "error" && reply["error-reason"].as_str().is_some_and(|why| why.contains(word)), "{reply}");
+    }
+    // What the caller heard, by tenths of a second: the phone, the prompt twice, the phone, a part of the blob, the phone.
+    let (heard, _) = peer.stop();
+    let by_tone = |frequency_hz: f64| -> Vec<usize> {
+        let windows = heard.chunks_exact(1_600).enumerate();
+        windows.filter(|(_, window)| tone_share(window, frequency_hz, 16_000) > 0.8).map(|(at, _)| at).collect()
+    };
+    let (line, prompt, cut) = (by_tone(PHONE_HZ), by_tone(PROMPT_HZ), by_tone(BLOB_HZ));
+    assert!((14..=21).contains(&prompt.len()), "the prompt twice: {prompt:?}");
+    assert!((1..=14).contains(&cut.len()) && prompt.last() < cut.first(), "the blob was cut short: {cut:?}");
+    let after = |at: Option<&usize>| line.iter().filter(|n| Some(*n) > at).count();
+    assert!(
+        line.first() < prompt.first() && after(prompt.last()) > after(cut.last()) && after(cut.last()) > 0,
+        "{line:?} {prompt:?} {cut:?}"
+    );
+    // The caller went on being heard by the phone.
+    let heard = phone.stop();
+    assert_eq!(heard.jumps(), 0);
+    let files: Vec<PathBuf> = recorded.recv_timeout(Duration::from_secs(30)).expect("the recording is complete");
+    let ours = files.iter().find(|file| file.to_string_lossy().ends_with("-ours.opus")).expect("what we sent");
+    let file = read_ogg_opus(Cursor::new(std::fs::read(ours).expect("a file"))).expect("an Ogg file");
+    assert!(files.len() == 2 && (100..=250).contains(&file.packets.len()), "{files:?}, {} packets", file.packets.len());
+    assert_eq!(post(http, &json!({ "command": "delete", "call-id": "1@pbx" }))["result"], "ok");
+    drop(proxy);
+    let _ = std::fs::remove_dir_all(place);
 }

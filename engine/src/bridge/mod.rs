@@ -4,6 +4,7 @@ mod catch_up;
 mod echo;
 mod feed;
 mod order;
+mod over;
 mod pcm;
 mod play;
 mod queue;
@@ -12,6 +13,7 @@ mod tap;
 
 pub use echo::{Echo, PromptEcho};
 pub use feed::{Feed, FeedConfig, FeedWriter};
+pub use over::{Over, OverSwitch};
 pub use pcm::{PcmConfig, PcmLink, PcmPort, pcm_port};
 pub use play::Play;
 pub use rtp::{RtpLeg, RtpLegParams};

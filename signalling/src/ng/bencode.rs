@@ -1,7 +1,7 @@
 //! Bencode, the encoding of BitTorrent that rtpengine took over: integers, byte strings, lists, dictionaries.
 //!
-//! Decides: bounds of depth and size. Given: bytes. Refuses: what is left behind the value, numbers that do not fit, keys twice. Strings become text: what is not UTF-8
-//! is replaced, for nothing in this protocol is binary.
+//! Decides: bounds of depth and size. Given: bytes. Refuses: what is left behind the value, numbers that do not fit, keys twice. Strings become text; one that is not UTF-8
+//! (the `blob` of `play media`) becomes the characters of Latin-1, one for each byte, and [`bytes_of`] makes bytes of them again.
 
 use core::fmt;
 use serde_json::{Map, Value};
@@ -38,6 +38,11 @@ pub fn write(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     emit(value, &mut out);
     out
+}
+
+/// The bytes of a string that was not text: none if it has a character that no byte stands for.
+pub fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|c| u8::try_from(c).ok()).collect()
 }
 
 fn emit(value: &Value, out: &mut Vec<u8>) {
@@ -130,7 +135,8 @@ impl Reader<'_> {
         }
         let len = usize::try_from(self.number(b':')?).map_err(|_| self.fault("a length that is none"))?;
         let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len()).ok_or(self.fault("a string longer than the input"))?;
-        let text = String::from_utf8_lossy(&self.bytes[self.at..end]).into_owned();
+        let bytes = &self.bytes[self.at..end];
+        let text = core::str::from_utf8(bytes).map_or_else(|_| bytes.iter().copied().map(char::from).collect(), str::to_owned);
         self.at = end;
         Ok(text)
     }
@@ -165,6 +171,14 @@ mod tests {
         // Kamailio does not sort.
         assert_eq!(read(b"d7:command4:ping3:bar4:spame"), Ok(json!({ "command": "ping", "bar": "spam" })));
         assert_eq!(write(&json!({ "b": [1, "x"], "a": { "c": true }, "n": null, "f": 1.5 })), b"d1:ad1:ci1ee1:bli1e1:xe1:fi1e1:n0:e");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        let wav = b"RIFF\xff\x00\x80\xc3(";
+        let Ok(Value::String(text)) = read(&[b"9:".as_slice(), wav].concat()) else { panic!("a string") };
+        assert_eq!(bytes_of(&text).as_deref(), Some(wav.as_slice()));
+        assert_eq!(bytes_of("\u{100}"), None);
     }
 
     #[test]

@@ -6,24 +6,29 @@ use super::audio_peers::AudioPeers;
 use super::metrics::Metrics;
 use super::observe::{CallRef, Watch};
 use super::recorder::{Done, Recorder};
-use crate::audio::load_wav;
+use crate::audio::{load_wav, read_wav};
 use crate::config::{AudioTarget, BridgeConfig, BridgeKind, Config};
 use std::collections::HashMap;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use tipring_engine::bridge::{Echo, Play, PromptEcho, Tap, TapSwitch};
+use tipring_engine::bridge::rtp::RtpLegParams;
+use tipring_engine::bridge::{Echo, Over, OverSwitch, Play, PromptEcho, Tap, TapSwitch};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
+use tipring_engine::error::AdmitError;
 
 /// Every file that a bridge may play, decoded; and the recorder.
 pub(crate) struct Bridges {
     wavs: RwLock<HashMap<PathBuf, Arc<[i16]>>>,
+    /// Files of `[[prompt]]` by name.
+    prompts: HashMap<String, PathBuf>,
     recorder: Option<Recorder>,
     targets: Arc<[AudioTarget]>,
     /// Running if there is anywhere to go.
     audio: Option<AudioPeers>,
-    /// Of calls with Meta: recording can begin and end while they run.
+    /// Of calls with Meta and of a proxy: recording can begin and end while they run.
     switches: Mutex<HashMap<CallRef, TapSwitch>>,
 }
 
@@ -48,7 +53,8 @@ impl Bridges {
         let recorder = config.record.clone().map(|r| Recorder::start(r, watch.clone(), Arc::clone(metrics), done)).transpose()?;
         let targets: Arc<[AudioTarget]> = config.audio_targets.clone().into();
         let audio = (!targets.is_empty()).then(|| AudioPeers::start(&targets, watch, metrics)).transpose()?;
-        Ok(Self { wavs, recorder, switches: Mutex::default(), targets, audio })
+        let prompts = config.prompts.iter().map(|prompt| (prompt.name.clone(), prompt.wav.clone())).collect();
+        Ok(Self { wavs, prompts, recorder, switches: Mutex::default(), targets, audio })
     }
 
     /// Where audio connections may go.
@@ -97,21 +103,53 @@ impl Bridges {
         engine.attach_rtp(id, (**params).clone(), |leg| self.recorded(leg, bridge, call)).map(Some)
     }
 
+    /// Binds and attaches the plain RTP leg of a proxy's call: it can be played over and recorded while it runs. [`Self::forget`] is due when it is over.
+    pub(crate) fn attach_proxied(
+        &self,
+        engine: &Engine,
+        id: CallId,
+        params: RtpLegParams,
+        record: bool,
+        call: &CallRef,
+    ) -> Result<(RtpLegLocal, OverSwitch), CommandError> {
+        let mut over = None;
+        let local = engine.attach_rtp(id, params, |leg| {
+            let (port, switch) = Over::new(leg);
+            over = Some(switch);
+            self.switched(Box::new(port), record, call)
+        })?;
+        over.map(|over| (local, over)).ok_or(CommandError::Admit(AdmitError::Ports))
+    }
+
     fn recorded(&self, port: Box<dyn MediaPort>, bridge: &BridgeConfig, call: &CallRef) -> Box<dyn MediaPort> {
         match (&self.recorder, call) {
-            (Some(recorder), CallRef::Meta(_)) => {
-                let (tap, mut switch) = Tap::switched(port);
-                if bridge.record
-                    && let Some(reader) = switch.open()
-                {
-                    recorder.read(reader, call);
-                }
-                self.lock().insert(call.clone(), switch);
-                Box::new(tap)
-            }
+            (Some(_), CallRef::Meta(_)) => self.switched(port, bridge.record, call),
             (Some(recorder), CallRef::Direct(_)) if bridge.record => recorder.tap(port, call),
             _ => port,
         }
+    }
+
+    /// A port whose recording can begin and end while the call runs, where recordings are made.
+    fn switched(&self, port: Box<dyn MediaPort>, record: bool, call: &CallRef) -> Box<dyn MediaPort> {
+        let Some(recorder) = &self.recorder else { return port };
+        let (tap, mut switch) = Tap::switched(port);
+        if record && let Some(reader) = switch.open() {
+            recorder.read(reader, call);
+        }
+        self.lock().insert(call.clone(), switch);
+        Box::new(tap)
+    }
+
+    /// What a `[[prompt]]` says, asked for by its name or its file, and at which rate.
+    pub(crate) fn prompt(&self, name: &str) -> Option<(Arc<[i16]>, SampleRate)> {
+        let path = self.prompts.get(name).or_else(|| self.prompts.values().find(|path| path.as_path() == Path::new(name)))?;
+        Some((self.samples(path), PLAY_RATE))
+    }
+
+    /// The WAV file in `bytes`, to be played once: its samples and their rate. The error is for whoever sent it.
+    pub(crate) fn read_wav(bytes: &[u8]) -> Result<(Arc<[i16]>, SampleRate), String> {
+        let samples = read_wav(Path::new("blob"), Cursor::new(bytes), PLAY_RATE).map_err(|e| e.to_string())?;
+        Ok((samples, PLAY_RATE))
     }
 
     /// Begins or ends the recording of a call while it runs.

@@ -3,11 +3,13 @@
 //! Decides: which call a request means, whether it fits, and what is said when there is no room. Given: requests by UDP and HTTP; engine events. Refuses: a new
 //! description for an established WhatsApp leg (Meta answers a re-INVITE with 500), and calls whose two ends are of one kind.
 
+mod play;
+
 use super::commons::Commons;
 use super::http_server::{Limits, Reply, Service, serve, typed};
 use super::observe::{CallRef, DaemonEvent, unix_s};
 use super::tls::random;
-use crate::config::{BridgeConfig, BridgeKind, NgConfig};
+use crate::config::NgConfig;
 use crate::control::SessionId;
 use crate::ng::plain_sdp::{self, PlainSdp};
 use crate::ng::{Command, Request, error_reply, read_body as read_dictionary, read_datagram};
@@ -20,8 +22,8 @@ use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tipring_engine::bridge::Play;
 use tipring_engine::bridge::rtp::{LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
+use tipring_engine::bridge::{OverSwitch, Play};
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError};
@@ -55,6 +57,8 @@ struct NgCall {
     local: Box<LocalParams>,
     /// Our end of the plain leg.
     rtp: SocketAddr,
+    /// What plays over it.
+    over: OverSwitch,
     offered: Offered,
     /// The offer as it came, and what was answered.
     offer: (String, String),
@@ -108,12 +112,12 @@ impl Ng {
             Command::List => Ok(self.list(&request)),
             Command::Statistics => Ok(self.statistics()),
             Command::PlayDtmf => self.play_dtmf(&request),
-            Command::PlayMedia | Command::StopMedia => Err("this leg carries what the plain side says: let the PBX play".into()),
-            Command::StartRecording | Command::StopRecording => {
-                Err("recording cannot begin or end in a running call here: set \"record call\" with the offer".into())
-            }
+            Command::PlayMedia => self.play_media(&request),
+            Command::StopMedia => self.stop_media(&request),
+            Command::StartRecording => self.record(&request, true),
+            Command::StopRecording => self.record(&request, false),
             Command::Other(name) => Err(Refusal::Error(format!(
-                "{name}: no such command; tipring has ping, offer, answer, delete, query, list, statistics and play DTMF"
+                "{name}: no such command; tipring has ping, offer, answer, delete, query, list, statistics, play and stop media, play DTMF, start and stop recording"
             ))),
         };
         match done {
@@ -188,17 +192,18 @@ impl Ng {
             return Err("our candidates are not known yet: name engine.public_addresses for each family instead of stun_servers".into());
         }
         let name = SessionId::random();
-        let bridge = BridgeConfig { kind: BridgeKind::Rtp(Box::new(leg.clone())), record: self.commons.records && request.records() };
-        let opened = self.commons.bridges.attach_rtp(&self.commons.engine, call, &bridge, &CallRef::Direct(name.clone())).and_then(|rtp| {
+        let call_ref = CallRef::Direct(name.clone());
+        let opened = self.commons.bridges.attach_proxied(&self.commons.engine, call, leg.clone(), request.records(), &call_ref).and_then(|opened| {
             if let Offered::WhatsApp(offer) = &offered {
                 self.commons.engine.set_remote(call, offer.params.clone())?;
             }
-            rtp.ok_or(CommandError::Admit(AdmitError::Ports))
+            Ok(opened)
         });
         table.by_call.insert(call, id.to_owned());
-        let rtp = match opened {
-            Ok(rtp) => rtp.rtp,
+        let (rtp, over) = match opened {
+            Ok((local, over)) => (local.rtp, over),
             Err(e) => {
+                self.commons.bridges.forget(&call_ref);
                 self.release(call);
                 return Err(self.refused(e));
             }
@@ -207,7 +212,6 @@ impl Ng {
             Offered::WhatsApp(_) => plain_sdp::write_offer(&leg, rtp, random_u64()),
             Offered::Plain(_) => sdp::write_offer(&local, random_u64()),
         };
-        let call_ref = CallRef::Direct(name.clone());
         let new = NgCall {
             call,
             name,
@@ -217,6 +221,7 @@ impl Ng {
             last_signal: now,
             local: Box::new(local),
             rtp,
+            over,
             offered,
             offer: (text.to_owned(), reply.clone()),
             answer: None,
@@ -268,6 +273,7 @@ impl Ng {
             return Ok(json!({ "result": "ok", "warning": "Call-ID not found or tags didn't match" }));
         };
         let stats = self.commons.engine.stats(call.call, SHARD_WAIT);
+        self.commons.bridges.forget(&CallRef::Direct(call.name.clone()));
         if call.ended.is_none() {
             self.release(call.call);
         }
@@ -298,16 +304,6 @@ impl Ng {
         } })
     }
 
-    fn play_dtmf(&self, request: &Request) -> Result<Value, Refusal> {
-        let id = request.needed("call-id")?;
-        let digits = request.text("code").map(str::to_owned).or_else(|| request.number("code").map(|code| code.to_string()));
-        let digits = digits.ok_or("code is missing: a digit, or several")?;
-        let tone_ms = request.number("duration").and_then(|ms| u32::try_from(ms).ok());
-        let call = self.lock().by_id.get(id).filter(|call| call.ended.is_none()).map(|call| call.call).ok_or(UNKNOWN_CALL)?;
-        self.commons.engine.send_digits(call, &digits, tone_ms, SHARD_WAIT).map_err(|e| e.to_string())?;
-        Ok(json!({ "result": "ok" }))
-    }
-
     /// Takes an engine event if its call is ours.
     pub(crate) fn handle_event(&self, call: CallId, event: &CallEvent) -> bool {
         let name = {
@@ -324,6 +320,9 @@ impl Ng {
             })
         };
         if let Some(name) = name {
+            if let CallEvent::Ended(_) = event {
+                self.commons.bridges.forget(&CallRef::Direct(name.clone()));
+            }
             self.commons.watch.tell(DaemonEvent::Media { call: CallRef::Direct(name), event: event.clone() });
         }
         true

@@ -1,4 +1,4 @@
-//! Packages of Debian and PyPI that a judge needs.
+//! Packages of Debian and PyPI that a judge needs, and a root of Debian unstable for what the stable one lacks.
 //!
 //! Decides: which are missing, and installs them. Refuses: other package managers; there the error names what to install.
 
@@ -64,6 +64,26 @@ pub fn python(judge: &str, wanted: &[&str]) -> Result<PathBuf, Failure> {
         return Err(format!("pip could not install {}; its reason is above", wanted.join(" ")));
     }
     Ok(python)
+}
+
+/// A root of Debian's unstable distribution with `wanted` in it, under `target/interop`, for what the stable one does not have. `program` is the path inside it that shows that
+/// it is complete. Needs root; nothing of it runs but what a judge starts with `chroot`.
+pub fn unstable_root(judge: &str, wanted: &[&str], program: &str) -> Result<PathBuf, Failure> {
+    let place = target().join(format!("{judge}-root"));
+    if place.join(program).exists() {
+        return Ok(place);
+    }
+    packages(judge, &["debootstrap"])?;
+    println!("interop: the judge {judge} needs {} of Debian unstable; making a root in {} (600 MB)", wanted.join(" "), place.display());
+    std::fs::create_dir_all(&place).map_err(|e| format!("{}: {e}", place.display()))?;
+    let run = |command: &mut Command| {
+        let done = command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null()).status();
+        let shown = format!("{command:?}");
+        if done.is_ok_and(|status| status.success()) { Ok(()) } else { Err(format!("{shown} failed; its reason is above")) }
+    };
+    run(Command::new("debootstrap").args(["--variant=minbase", "sid"]).arg(&place))?;
+    run(Command::new("chroot").arg(&place).args(["apt-get", "install", "--yes", "--no-install-recommends"]).args(wanted))?;
+    Ok(place)
 }
 
 /// Where downloaded things go: never into the tree.

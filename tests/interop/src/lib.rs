@@ -9,6 +9,7 @@
 //! Exit code: 0 when the judge found no difference, 1 when it found one, 2 when it could not be run.
 
 mod aiortc;
+mod asterisk;
 mod capi;
 mod chromium;
 mod gateway;
@@ -98,6 +99,12 @@ const JUDGES: &[Judge] = &[
         question: "does a Kamailio with its stock rtpengine module complete calls through our ng listener, and take the second node when the first is gone?",
         packages: &["kamailio", "sip-tester"],
         run: Some(kamailio::run),
+    },
+    Judge {
+        name: "asterisk",
+        question: "do the caller's words go through Asterisk's chan_websocket and AudioSocket and come back, and does each side's end end the other's?",
+        packages: &[],
+        run: Some(asterisk::run),
     },
     Judge {
         name: "capi",
