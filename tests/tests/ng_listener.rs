@@ -14,7 +14,7 @@ use tipring_engine::codec::g711::Law;
 use tipring_signalling::audio::read_ogg_opus;
 use tipring_signalling::config::{Config, NgConfig, PromptConfig, RecordConfig};
 use tipring_signalling::ng::bencode;
-use tipring_signalling::shell::{Daemon, DaemonEvent, DaemonHandle, Observer};
+use tipring_signalling::shell::{Daemon, DaemonEvent, DaemonHandle, Observed, Observer};
 use tipring_tests::rtp_peer::RtpPeer;
 use tipring_tests::sound::{tone, tone_share, typical_tone_share};
 use tipring_tests::str0m_peer::Str0mPeer;
@@ -264,8 +264,8 @@ fn announcements_and_recordings_of_a_running_call_by_http() {
         config.ng.as_mut().expect("ng is on").http = Some(http);
         config.prompts = vec![PromptConfig { name: "welcome".into(), wav: place.join("welcome.wav") }];
         config.record = Some(RecordConfig { directory: place.join("recordings"), ogg: true, wav: false });
-        Arc::new(move |event: &DaemonEvent| {
-            if let DaemonEvent::RecordingFinished { files, .. } = event {
+        Arc::new(move |seen: &Observed| {
+            if let DaemonEvent::RecordingFinished { files, .. } = &seen.event {
                 let _ = told.lock().expect("nobody panics here").send(files.clone());
             }
         })

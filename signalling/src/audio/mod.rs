@@ -11,7 +11,7 @@ mod wav;
 mod wav_writer;
 
 pub use ogg_opus::{OggOpusFile, OggOpusWriter, read_ogg_opus};
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "daemon"))]
 pub(crate) use wav::read_wav;
 pub use wav::{WAV_SECONDS_MAX, load_wav};
 pub use wav_writer::WavWriter;

@@ -193,12 +193,13 @@ impl Ng {
         }
         let name = SessionId::random();
         let call_ref = CallRef::Direct(name.clone());
-        let opened = self.commons.bridges.attach_proxied(&self.commons.engine, call, leg.clone(), request.records(), &call_ref).and_then(|opened| {
-            if let Offered::WhatsApp(offer) = &offered {
-                self.commons.engine.set_remote(call, offer.params.clone())?;
-            }
-            Ok(opened)
-        });
+        let opened =
+            self.commons.bridges.attach_proxied(&self.commons.engine, call, leg.clone(), request.records(), &call_ref).and_then(|opened| {
+                if let Offered::WhatsApp(offer) = &offered {
+                    self.commons.engine.set_remote(call, offer.params.clone())?;
+                }
+                Ok(opened)
+            });
         table.by_call.insert(call, id.to_owned());
         let (rtp, over) = match opened {
             Ok((local, over)) => (local.rtp, over),
