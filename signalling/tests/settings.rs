@@ -264,6 +264,21 @@ async fn the_doctor_finds_what_is_broken_and_nothing_else() {
     assert!(code == 1 && out.contains("fail  UDP by STUN 127.0.0.1:9: no answer"), "{out}");
 }
 
+//= meta#R-15 type=test
+#[tokio::test]
+async fn a_secret_of_another_app_than_the_tokens_is_told() {
+    let world = World::start("other-app").await;
+    let config = world.directory.join("tipring.toml");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    // VERIFY is a secret, but not the one of the app that made the token.
+    std::fs::write(&config, text.replace("env:APP_SECRET", "env:VERIFY")).expect("a file");
+    let (code, out, _) = world.run(&["doctor", "--json"], "").await;
+    let checks = parse(&out)["checks"].as_array().expect("checks").clone();
+    let told =
+        checks.iter().find(|c| c["detail"].as_str().is_some_and(|detail| detail.contains("is the secret of the app that made the token")));
+    assert!(code == 1 && told.is_some_and(|c| c["status"] == "fail" && !c["fix"].as_str().expect("a fix").is_empty()), "{code} {out}");
+}
+
 /// Answers one kind of request: where are you seen?
 async fn stun_server() -> String {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");

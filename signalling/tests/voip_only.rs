@@ -4,10 +4,14 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::{Value, json};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tipring_signalling::config::{ApiConfig, ApiKey, Config, DirectConfig, NumberConfig, Scope, Secret, SecretSource, WebhookConfig};
+use tipring_signalling::config::{
+    ApiConfig, ApiKey, Config, DirectConfig, NgConfig, NumberConfig, Scope, Secret, SecretSource, WebhookConfig,
+};
 use tipring_signalling::shell::{Daemon, DaemonHandle};
 
 const KEY: &str = "the key";
@@ -68,6 +72,7 @@ impl Rig {
         let mut direct = DirectConfig::new(Secret::new(KEY));
         direct.listen = anywhere();
         config.direct = Some(direct);
+        config.ng = Some(NgConfig::new(anywhere()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self { daemon: Daemon::start(config, Arc::new(|_| {})).expect("a daemon"), client, runtime }
@@ -85,9 +90,36 @@ impl Rig {
         self.ask("POST", format!("http://{}/v1/{path}", self.daemon.api_addr().expect("an API")), body)
     }
 
+    /// What a SIP proxy asks, in JSON, by UDP.
+    fn ng(&self, request: &Value) -> Value {
+        // A cookie that was seen is answered from memory.
+        static COOKIES: AtomicU32 = AtomicU32::new(0);
+        let cookie = COOKIES.fetch_add(1, Ordering::Relaxed).to_string();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+        socket.connect(self.daemon.ng_addr().expect("ng is on")).expect("connected");
+        socket.send(format!("{cookie} {request}").as_bytes()).expect("sent");
+        let mut buffer = vec![0; 65_536];
+        let len = socket.recv(&mut buffer).expect("an answer");
+        let text = std::str::from_utf8(&buffer[..len]).expect("text");
+        let reply = text.strip_prefix(&cookie).expect("our own cookie");
+        serde_json::from_str(reply.trim_start()).expect("asked in JSON, answered in JSON")
+    }
+
     fn direct(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         self.ask(method, format!("http://{}/v1/sessions{path}", self.daemon.direct_addr().expect("Direct mode")), body)
     }
+}
+
+/// A phone's description that wants its audio at `host`.
+fn phone(host: &str) -> String {
+    format!("v=0\r\no=u 1 1 IN IP4 127.0.0.9\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n")
+}
+
+/// An offer of Meta's.
+fn offer_of_meta() -> String {
+    let samples: Value = serde_json::from_str(include_str!("../../tests/golden/sdp/meta_samples.json")).expect("golden samples");
+    samples["cases"][0]["sdp"].as_str().expect("an SDP").to_owned()
 }
 
 //= meta#R-10 type=test
@@ -98,6 +130,17 @@ fn no_entry_point_takes_a_telephone_or_a_stranger() {
     let (status, session) = rig.direct("POST", "", &json!({ "bridge": { "rtp": { "remote": "127.0.0.9:4000" } } }));
     assert_eq!(status, 201, "{session}");
     let leg = format!("/{}/rtp", session["id"].as_str().expect("an id"));
+    // A call of a SIP proxy whose plain side is still to be named.
+    let waits = rig.ng(
+        &json!({ "command": "offer", "call-id": "waits", "from-tag": "w", "sdp": offer_of_meta(), "rtpp-flags": "RTP/AVP ICE=remove" }),
+    );
+    assert_eq!(waits["result"], "ok", "{waits}");
+    let of_proxy = |host: &str| {
+        let offer =
+            json!({ "command": "offer", "call-id": "new", "from-tag": "a", "sdp": phone(host), "transport protocol": "UDP/TLS/RTP/SAVPF" });
+        let answer = json!({ "command": "answer", "call-id": "waits", "from-tag": "w", "to-tag": "p", "sdp": phone(host) });
+        [("offer of a proxy", rig.ng(&offer)), ("answer of a proxy", rig.ng(&answer))]
+    };
     let mut runner = TestRunner::new(Runs { cases: 48, failure_persistence: None, ..Runs::default() });
     runner
         .run(&outside(), |target| {
@@ -121,6 +164,10 @@ fn no_entry_point_takes_a_telephone_or_a_stranger() {
             for (place, (status, body)) in answers {
                 prop_assert_eq!((status, body["code"].as_str()), (422, Some("VOIP_ONLY")), "{} with {}: {}", place, target, body);
             }
+            for (place, reply) in of_proxy(&target) {
+                let why = reply["error-reason"].as_str().unwrap_or_default();
+                prop_assert!(reply["result"] == "error" && why.contains("VOIP_ONLY: "), "{} with {}: {}", place, target, reply);
+            }
             let file = |bridge: &str| format!("[direct]\ntoken = \"env:X\"\nbridge = {bridge}\n");
             let remote = file(&format!("{{ kind = \"rtp\", rtp = {{ remote = \"{target}\" }} }}"));
             let trunk = format!("{}\n[[trunk]]\nname = \"a\"\ntargets = [\"{target}\"]\nattests_no_pstn = true\n", file("{ kind = \"echo\" }"));
@@ -137,6 +184,12 @@ fn no_entry_point_takes_a_telephone_or_a_stranger() {
     assert_eq!((status, problem["code"].as_str()), (422, Some("VOIP_ONLY")), "{problem}");
     let (status, problem) = rig.direct("PUT", &leg, &json!({ "remote": "192.0.2.1:4000" }));
     assert_eq!((status, problem["code"].as_str()), (422, Some("VOIP_ONLY")), "{problem}");
+    for (place, reply) in of_proxy("192.0.2.1") {
+        assert!(reply["error-reason"].as_str().is_some_and(|why| why.contains("VOIP_ONLY: ")), "{place}: {reply}");
+    }
+    // The call that was refused a stranger takes a listed address.
+    let [_, (_, taken)] = of_proxy("127.0.0.9");
+    assert_eq!(taken["result"], "ok", "{taken}");
 }
 
 //= meta#R-11 type=test

@@ -36,6 +36,21 @@ fn parses(command: &str) {
     Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{command}: {e}"));
 }
 
+/// Nobody builds the container here: what its build installs is held to what `make` installs. The image of Rust brings gcc and make; openssl is for tests only.
+#[test]
+fn the_container_installs_what_make_installs() {
+    const SCRIPT: &str = include_str!("../../../docs/install-build-tools.sh");
+    let needed = SCRIPT.lines().filter(|line| line.starts_with("need "));
+    let packages: Vec<&str> = needed.filter_map(|line| line.rsplit_once(" '")?.0.rsplit(' ').next()).collect();
+    assert_eq!(packages, ["gcc", "make", "cmake", "libclang-dev", "openssl"]);
+    let build = CONTAINER.split("\nFROM ").nth(1).expect("a first stage");
+    for package in packages.iter().filter(|package| !["gcc", "make", "openssl"].contains(package)) {
+        assert!(build.contains(&format!(" {package} ")), "the container's build lacks {package}");
+    }
+    let version = include_str!("../../../Cargo.toml").lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("a version");
+    assert!(CONTAINER.contains(&format!("/rust:{}-", version.trim_matches('"'))), "the container builds with another compiler");
+}
+
 #[test]
 fn the_unit_starts_what_the_command_line_takes() {
     for key in ["ExecStartPre", "ExecStart"] {

@@ -167,7 +167,8 @@ fn direction(value: &str) -> Option<Direction> {
 fn address(value: &str) -> Result<IpAddr, String> {
     let text = value.split_ascii_whitespace().nth(2).unwrap_or_default();
     let text = text.split('/').next().unwrap_or_default();
-    text.parse().map_err(|_| format!("c= names {text:.60}, which is no address"))
+    //= meta#R-10  a name is nobody's listed address, and may be a telephone's
+    text.parse().map_err(|_| format!("VOIP_ONLY: c= names {text:.60}, which is no address; calls go to addresses of a [[trunk]] only"))
 }
 
 struct Section<'t> {

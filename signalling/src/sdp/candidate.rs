@@ -36,6 +36,7 @@ pub(super) fn parse(value: &str) -> Result<Candidate, SdpWarningKind> {
     }
     // The grammar ends at 2^31-1; values up to 2^32-1 have been seen and do no harm.
     let priority = priority.parse::<u32>().ok().filter(|&p| p > 0).ok_or(Skip::CandidateMalformed)?;
+    //= meta#R-42  whichever port Meta names
     let port = port.parse::<u16>().map_err(|_| Skip::CandidateMalformed)?;
     let address: IpAddr = address.parse().map_err(|_| Skip::CandidateName)?;
     if port == 0 || !is_somewhere(address) {
@@ -102,3 +103,17 @@ pub(super) fn is_somewhere(address: IpAddr) -> bool {
 }
 
 const FOUNDATION_BYTES_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    //= meta#R-42 type=test
+    #[test]
+    fn every_port_is_as_good_as_those_that_meta_uses_today() {
+        for port in 1..=u16::MAX {
+            let candidate = parse(&format!("1 1 udp 2113937151 10.77.0.1 {port} typ host generation 0")).expect("a candidate");
+            assert_eq!(candidate.address.port(), port);
+        }
+    }
+}

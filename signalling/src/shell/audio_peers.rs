@@ -277,6 +277,7 @@ impl Peer {
         let mut pcm = [0; FRAME_SAMPLES_MAX];
         let samples = link.rate().frame_samples();
         let mut has_begun = false;
+        let mut looked = self.watch.now();
         loop {
             if link.is_closed() {
                 session.stop();
@@ -302,7 +303,12 @@ impl Peer {
             while let Some(digit) = link.read_digit() {
                 session.handle_digit(digit.symbol);
             }
-            session.handle_link(link, self.watch.now());
+            let now = self.watch.now();
+            session.handle_link(link, now);
+            if now.since(looked) >= LOOK_EVERY {
+                looked = now;
+                self.metrics.audio_queue(link.waiting() * FRAME_MS);
+            }
             if let Some(end) = self.flush(&mut session, &out) {
                 return end;
             }
@@ -484,6 +490,10 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const MESSAGES_MAX: usize = 64;
 /// Of those, kept for marks, digits and the farewell.
 const MESSAGES_RESERVED: usize = 16;
+/// How often the length of a queue is looked at.
+const LOOK_EVERY: Span = Span::from_secs(1);
+/// A frame of the queue.
+const FRAME_MS: u64 = 20;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Three pings unanswered.
 const SILENT_MAX: Duration = Duration::from_secs(65);

@@ -59,6 +59,7 @@ pub(super) struct Figures {
     jitter: Histogram,
     rtt: Histogram,
     mos: Histogram,
+    ws_queue: Histogram,
     graph: BTreeMap<&'static str, Histogram>,
     refusals: BTreeMap<(&'static str, u32), u64>,
 }
@@ -75,6 +76,7 @@ impl Default for Figures {
             jitter: Histogram::new(JITTER_S),
             rtt: Histogram::new(RTT_S),
             mos: Histogram::new(MOS),
+            ws_queue: Histogram::new(QUEUE_MS),
             graph: BTreeMap::new(),
             refusals: BTreeMap::new(),
         }
@@ -115,6 +117,11 @@ impl Figures {
         }
     }
 
+    /// So much audio of a server waits to be heard.
+    pub(super) fn ws_queue(&mut self, ms: u64) {
+        self.ws_queue.add(ms as f64);
+    }
+
     /// A request to Graph was answered, or not, after so long; `code` is Meta's, if it refused.
     pub(super) fn graph(&mut self, action: &'static str, took: std::time::Duration, code: Option<u32>) {
         self.graph.entry(action).or_insert_with(|| Histogram::new(SETUP_S)).add(took.as_secs_f64());
@@ -152,6 +159,7 @@ impl Figures {
         family("jitter_seconds", vec![(String::new(), &self.jitter)]);
         family("rtt_seconds", vec![(String::new(), &self.rtt)]);
         family("mos", vec![(String::new(), &self.mos)]);
+        family("ws_queue_ms", vec![(String::new(), &self.ws_queue)]);
     }
 }
 
@@ -165,6 +173,7 @@ const SETUP_S: &[f64] = &[0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 const JITTER_S: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
 const RTT_S: &[f64] = &[0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0];
 const MOS: &[f64] = &[1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.25];
+const QUEUE_MS: &[f64] = &[20.0, 60.0, 120.0, 200.0, 500.0, 1_000.0, 5_000.0, 20_000.0, 60_000.0];
 /// Pairs of action and code that are told apart.
 const REFUSALS_MAX: usize = 256;
 
@@ -187,6 +196,7 @@ mod tests {
         stats.remote.lost = -3;
         stats.ice_rtt = Some(Span::from_millis(40));
         figures.media(&Ended { reason: EndReason::IceTimeout, stats, flight_recorder: Vec::new() });
+        figures.ws_queue(40);
         let mut text = String::new();
         figures.write(&mut text);
         for line in [
@@ -202,6 +212,8 @@ mod tests {
             "tipring_jitter_seconds_bucket{le=\"0.01\"} 1",
             "tipring_rtt_seconds_bucket{le=\"0.05\"} 1",
             "tipring_mos_count 1",
+            "tipring_ws_queue_ms_bucket{le=\"20\"} 0",
+            "tipring_ws_queue_ms_bucket{le=\"60\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

@@ -9,6 +9,7 @@ use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +19,10 @@ use tokio_rustls::TlsAcceptor;
 
 /// An answer with its body in memory.
 pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// The other end of a request's connection, as an extension of the request.
+#[derive(Clone, Copy)]
+pub(crate) struct Source(pub(crate) IpAddr);
 
 /// Who answers requests.
 pub(crate) trait Service: Send + Sync + 'static {
@@ -54,8 +59,8 @@ pub(crate) async fn serve<S: Service>(
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|s| *s) => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, source) = match accepted {
+            Ok((stream, peer)) => (stream, Source(peer.ip())),
             Err(e) => {
                 // Out of file descriptors, or a peer that left already. A pause keeps the first from spinning.
                 tracing::warn!(error = %e, "accept failed");
@@ -69,9 +74,9 @@ pub(crate) async fn serve<S: Service>(
         tokio::spawn(async move {
             let _permit = permit;
             match tls {
-                None => connection(stream, &limits, service, stop).await,
+                None => connection(stream, source, &limits, service, stop).await,
                 Some(acceptor) => match tokio::time::timeout(limits.read_timeout, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => connection(stream, &limits, service, stop).await,
+                    Ok(Ok(stream)) => connection(stream, source, &limits, service, stop).await,
                     Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
                     Err(_) => tracing::debug!("TLS handshake timed out"),
                 },
@@ -82,11 +87,13 @@ pub(crate) async fn serve<S: Service>(
 
 async fn connection<S: Service>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    source: Source,
     limits: &Limits,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let handler = hyper::service::service_fn(move |request| {
+    let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(source);
         let service = Arc::clone(&service);
         // A task of its own: what was begun is carried out and remembered even if the client hangs up in between.
         let answer = tokio::spawn(async move { service.handle(request).await });

@@ -228,6 +228,11 @@ impl Metrics {
         self.audio[what as usize].fetch_add(1, Relaxed);
     }
 
+    /// So much audio of one server waits to be heard, looked at once a second.
+    pub(crate) fn audio_queue(&self, ms: u64) {
+        self.lock().ws_queue(ms);
+    }
+
     pub(crate) fn recording(&self, finished: bool) {
         let counter = if finished { &self.recordings_finished } else { &self.recordings_failed };
         counter.fetch_add(1, Relaxed);

@@ -4,6 +4,7 @@
 
 mod api_task;
 mod audio_peers;
+mod audit;
 mod bridges;
 mod cdr;
 mod commons;

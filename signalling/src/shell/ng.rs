@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tipring_engine::bridge::rtp::{LegEvents, PRE_ROLL, RtcpPort, RtpLegParams};
+use tipring_engine::bridge::rtp::{LegEvents, NO_TARGET, PRE_ROLL, RtcpPort, RtpLegParams};
 use tipring_engine::bridge::{OverSwitch, Play};
 use tipring_engine::call::{CallEvent, CallStats, LocalParams, SetupRole};
 use tipring_engine::codec::SampleRate;
@@ -351,6 +351,10 @@ impl Ng {
         match error {
             CommandError::Admit(AdmitError::NoSuchCall) => UNKNOWN_CALL.into(),
             CommandError::Admit(e) => self.not_admitted(e),
+            //= meta#R-10  an address that no trunk lists
+            CommandError::Setup(SetupError::Misuse(why)) if why == NO_TARGET => {
+                Refusal::Error(format!("VOIP_ONLY: {why}; name it in the targets of a [[trunk]]"))
+            }
             CommandError::Setup(SetupError::Misuse(why)) => Refusal::Error(format!("{why}; name it in the targets of a [[trunk]]")),
             CommandError::Setup(e) => Refusal::Error(Verdict::of_setup(&e).sentence.into_owned()),
         }

@@ -2,6 +2,7 @@
 //!
 //! Decides: the order of start and stop. Given: a checked configuration and an observer. Refuses: to start half: what fails, fails before the first packet.
 
+use super::audit::Audit;
 use super::bridges::Bridges;
 use super::cdr;
 use super::commons::Commons;
@@ -16,7 +17,7 @@ use super::ng::{Ng, NgSockets};
 use super::observe::{CallRef, Observer, Watch, unix_s};
 use super::recorder::Done;
 use super::reload::Reloader;
-use super::routes::{BODIES_BYTES_MAX, Routes};
+use super::routes::{BODIES_BYTES_MAX, Routes, UNPROVEN_BYTES_MAX};
 use super::store::{Found, Receipt, Store};
 use super::tenants::Tenants;
 use super::tls::{self, OsEntropy};
@@ -150,7 +151,11 @@ impl Daemon {
             tenants: Arc::clone(&tenants),
             intake,
             bodies,
+            unproven: Arc::new(Semaphore::new(UNPROVEN_BYTES_MAX)),
             read_timeout: limits.read_timeout,
+            is_behind_proxy: config.http.behind_proxy,
+            certificate: certificate.clone(),
+            audit: Audit::default(),
             calls: Box::new({
                 let engine = Arc::clone(&engine);
                 move || engine.calls()

@@ -35,6 +35,12 @@ impl Certificate {
         Ok(())
     }
 
+    /// When it ends, in seconds since 1970.
+    pub(crate) fn end_unix_s(&self) -> Option<i64> {
+        let key = Arc::clone(&self.now.read().unwrap_or_else(|e| e.into_inner()));
+        not_after(key.cert.first()?.as_ref())
+    }
+
     /// The configuration of a listener that shows it.
     pub(crate) fn server_config(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>, String> {
         let mut config = rustls::ServerConfig::builder_with_provider(provider())

@@ -27,6 +27,18 @@ struct World {
 }
 
 async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize, tls: Option<&TlsPaths>) -> World {
+    let certificate = tls.map(|paths| tls::Certificate::load(paths).unwrap());
+    let acceptor = certificate.as_ref().map(|certificate| tokio_rustls::TlsAcceptor::from(certificate.server_config().unwrap()));
+    world_with(queue_max, read_timeout, connections_max, acceptor, certificate).await
+}
+
+async fn world_with(
+    queue_max: usize,
+    read_timeout: Duration,
+    connections_max: usize,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    certificate: Option<Arc<Certificate>>,
+) -> World {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (tx, queue) = mpsc::channel(queue_max);
@@ -49,7 +61,11 @@ async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize,
         tenants: Arc::clone(&tenants),
         intake: Intake { tenants, store: Arc::new(Store::none()), forwarder: Forwarder::start(&metrics).unwrap(), queue: tx },
         bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+        unproven: Arc::new(Semaphore::new(UNPROVEN_BYTES_MAX)),
         read_timeout,
+        is_behind_proxy: false,
+        certificate,
+        audit: Audit::default(),
         calls: Box::new(|| 1),
         calls_max: 2,
         draining: Arc::clone(&draining),
@@ -57,7 +73,7 @@ async fn world(queue_max: usize, read_timeout: Duration, connections_max: usize,
         watch: Watch::new(observer),
     };
     let (stop, stopped) = watch::channel(false);
-    let acceptor = tls.map(|paths| tokio_rustls::TlsAcceptor::from(tls::Certificate::load(paths).unwrap().server_config().unwrap()));
+
     tokio::spawn(serve(listener, acceptor, Limits { connections_max, read_timeout }, Arc::new(routes), stopped));
     World { addr, queue, seen, metrics, draining, _stop: stop }
 }
@@ -303,6 +319,11 @@ fn tls_serves_the_configured_certificate() {
         let stream = TcpStream::connect(world.addr).await.unwrap();
         let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
         assert_eq!(exchange(&mut stream, &signed(BODY)).await.0, 200);
+        let stream = TcpStream::connect(world.addr).await.unwrap();
+        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let (_, metrics) = exchange(&mut stream, &request("GET", "/metrics", "", b"")).await;
+        let left = metrics.lines().find_map(|line| line.strip_prefix("tipring_certificate_left_seconds ")).expect("a figure");
+        assert!(left.parse::<i64>().unwrap() > 0, "{left}");
         // Plain HTTP on the TLS port gets nowhere, and harms nobody.
         let mut plain = TcpStream::connect(world.addr).await.unwrap();
         plain.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
@@ -310,6 +331,59 @@ fn tls_serves_the_configured_certificate() {
         let _ = plain.read_to_end(&mut answer).await;
         assert!(!answer.starts_with(b"HTTP/"));
     });
+}
+
+#[test]
+fn a_certificate_that_has_ended_is_told_and_takes_the_node_out_of_service() {
+    let scratch = Scratch::new();
+    let paths = TlsPaths { cert: scratch.0.join("cert.pem"), key: scratch.0.join("key.pem") };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    std::fs::write(&paths.cert, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&paths.key, key.serialize_pem()).unwrap();
+    runtime().block_on(async {
+        // As a listener with it would answer; nobody would shake hands with that one.
+        let world = world_with(1, LONG, 8, None, Some(tls::Certificate::load(&paths).unwrap())).await;
+        let (status, why) = send(&world, &request("GET", "/readyz", "", b"")).await;
+        assert_eq!((status, why.as_str()), (503, "the certificate has ended\n"));
+    });
+}
+
+/// What an operator reads of strangers: one line a second, with address, reason and hash, and nothing of the body.
+#[test]
+fn a_refused_webhook_is_told_with_its_source_and_the_hash_of_its_body() {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(log, || {
+        runtime().block_on(async {
+            let world = world(1, LONG, 8, None).await;
+            let forged = request("POST", "/webhook", &format!("X-Hub-Signature-256: sha256={}\r\n", "0".repeat(64)), b"a stranger's body");
+            for _ in 0..20 {
+                assert_eq!(send(&world, &forged).await.0, 401);
+            }
+            assert_eq!(world.metrics.snapshot().webhooks_with(WebhookResult::SignatureWrong), 20, "the counter has them all");
+        });
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().expect("a line")).unwrap();
+    let fields = &first["fields"];
+    assert_eq!((&first["level"], &fields["result"], &fields["source"]), (&"WARN".into(), &"signature_wrong".into(), &"127.0.0.1".into()));
+    // sha256sum of the body
+    assert_eq!(fields["sha256"], "34d90f03a2fc03ac67415e1a40ff8736b59ba679a144aa3afd984cd43c87ad94");
+    assert!(!text.contains("stranger"), "{text}");
 }
 
 #[test]
@@ -393,7 +467,7 @@ fn bodies_that_never_end_take_bounded_memory_and_only_for_a_while() {
         for one in held {
             *by_status.entry(one.await.unwrap()).or_default() += 1;
         }
-        // 64 MiB hold 21 of them at a time; others are told so at once, or are cut off while they still write.
+        // 16 MiB hold five of them at a time; others are told so at once, or are cut off while they still write.
         let counted = world.metrics.snapshot();
         assert!(counted.webhooks_with(WebhookResult::QueueFull) >= 1, "{by_status:?}");
         assert!(by_status.keys().all(|status| [0, 408, 503].contains(status)), "{by_status:?}");
