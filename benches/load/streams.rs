@@ -1,7 +1,8 @@
 //! How many calls does one core carry when each is bridged to an audio WebSocket, both directions decoded and encoded?
 //!
 //! The daemon runs in a process of its own, pinned to one core by `taskset`; callers and audio servers are this process. Each server says 20 ms of speech every 20 ms and takes
-//! what it is sent. Counted is the daemon's whole CPU time: shard, streams, HTTP. Words: `--calls N` (40), `--seconds N` (20).
+//! what it is sent. Counted is the daemon's whole CPU time: shard, streams, HTTP. Words: `--calls N` (40), `--seconds N` (10), `--rounds N` (3, the protocols
+//! taking turns), `--json` (writes `docs/performance/streams.json`, which `cargo perf` puts into its page).
 #![allow(clippy::disallowed_methods, reason = "a bench measures the wall clock")]
 
 use futures_util::{SinkExt, StreamExt};
@@ -35,10 +36,25 @@ fn main() -> ExitCode {
     }
     let is_bench = words.iter().any(|w| w == "--bench");
     // `cargo test` builds benches and may run them: then a few calls are enough.
-    let (calls, seconds) = if is_bench { (number("--calls", 40), number("--seconds", 20)) } else { (2, 2) };
-    for protocol in ["twilio", "l16"] {
-        if let Err(why) = load(protocol, calls as usize, Duration::from_secs(seconds)) {
-            eprintln!("{protocol}: {why}");
+    let (calls, seconds, rounds) =
+        if is_bench { (number("--calls", 40), number("--seconds", 10), number("--rounds", 3)) } else { (2, 2, 1) };
+    let mut rows = Vec::new();
+    for _ in 0..rounds {
+        for protocol in ["twilio", "l16"] {
+            match load(protocol, calls as usize, Duration::from_secs(seconds)) {
+                Ok(row) => rows.push(row),
+                Err(why) => {
+                    eprintln!("{protocol}: {why}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+    }
+    if words.iter().any(|w| w == "--json") {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance/streams.json");
+        let text = serde_json::to_string_pretty(&rows).unwrap_or_default();
+        if let Err(e) = std::fs::write(path, text + "\n") {
+            eprintln!("{path}: {e}");
             return ExitCode::FAILURE;
         }
     }
@@ -67,7 +83,7 @@ fn daemon(url: &str) -> ExitCode {
     }
 }
 
-fn load(protocol: &'static str, calls: usize, span: Duration) -> Result<(), String> {
+fn load(protocol: &'static str, calls: usize, span: Duration) -> Result<Value, String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
     let url = format!("ws://{}/", listener.local_addr().map_err(|e| e.to_string())?);
     let heard = Arc::new(AtomicU64::new(0));
@@ -117,7 +133,13 @@ fn load(protocol: &'static str, calls: usize, span: Duration) -> Result<(), Stri
     drop(child.stdin.take());
     let _ = child.wait();
     // A tenth may be on its way or lost to a busy machine; a bench of silence would say nothing.
-    if tally.received * 10 >= tally.sent * 9 && heard * 10 >= tally.sent * 9 { Ok(()) } else { Err("audio did not flow both ways".into()) }
+    if tally.received * 10 < tally.sent * 9 || heard * 10 < tally.sent * 9 {
+        return Err("audio did not flow both ways".into());
+    }
+    Ok(json!({
+        "protocol": protocol, "calls": calls, "us_per_call": us_per_call, "calls_per_core": 1e6 / us_per_call, "core_used": cpu_ms as f64 / 1e3 / took,
+        "sent": tally.sent, "received": tally.received, "heard": heard, "seconds": took,
+    }))
 }
 
 /// Milliseconds of CPU that a process has used, by the scheduler's account of all its threads.

@@ -34,6 +34,7 @@ pub fn write(report: &Value) -> std::io::Result<()> {
     );
     page += &table(report);
     page += "\n![CPU of a core against calls](cpu.svg)\n\n![Time through the loop](lateness.svg)\n\n![Bytes of a call](memory.svg)\n";
+    page += &streams();
     if !rivals.is_empty() {
         std::fs::write(folder.join("rivals.svg"), rivals_plot(&rivals))?;
         page += "\n## Beside rivals\n\nWritten by `benches/rig/compare.py`: one pinned core, interleaved, the whole process tree counted. Bars are the median, whiskers the range.\n\n";
@@ -246,6 +247,30 @@ fn memory_plot(report: &Value) -> String {
         }
     }
     bars("KiB of a call by phase", &rows, 1)
+}
+
+/// What `cargo bench --bench streams -- --json` left beside the page, as a section of it; empty if nothing.
+fn streams() -> String {
+    let text = std::fs::read_to_string(folder().join("streams.json")).unwrap_or_default();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
+    let mut out = String::new();
+    for protocol in ["twilio", "l16"] {
+        let of_one: Vec<&Value> = rows.iter().filter(|row| row["protocol"] == protocol).collect();
+        let Some(first) = of_one.first() else { continue };
+        if out.is_empty() {
+            out += "\n## Bridged to audio WebSockets\n\nWritten by `cargo bench --bench streams -- --json`: one pinned core, the daemon's whole CPU time (shard, streams, HTTP) counted; both directions \
+                    decoded and encoded, speech both ways.\n\n| Protocol | Calls | CPU per call and second, us | Calls per core | Core used |\n|---|---|---|---|---|\n";
+        }
+        let [us, us_low, us_high] = spread(&of_one, |row| row["us_per_call"].as_f64());
+        let [cores, low, high] = spread(&of_one, |row| row["calls_per_core"].as_f64());
+        let [used, ..] = spread(&of_one, |row| row["core_used"].as_f64());
+        let calls = &first["calls"];
+        let _ = writeln!(
+            out,
+            "| {protocol} | {calls} | {us:.0} ({us_low:.0} to {us_high:.0}) | {cores:.0} ({low:.0} to {high:.0}) | {used:.2} |"
+        );
+    }
+    out
 }
 
 /// What `compare.py --json` left beside the page: (set, rows).

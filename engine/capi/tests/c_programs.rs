@@ -78,6 +78,41 @@ fn the_frame_loop_runs_and_ends() {
     assert!(said.contains("our offer has") && said.contains("ended: HANG_UP"), "{said}");
 }
 
+#[test]
+fn an_installed_library_is_found_and_links_both_ways() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let place = std::env::temp_dir().join(format!("tipring-capi-prefix-{}", std::process::id()));
+    let prefix = place.to_str().expect("text");
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    };
+    // Cargo has built it; `-o` keeps make from doing it once more.
+    let built = format!("BUILT={}", library().display());
+    run(Command::new("make").arg("-C").arg(root).args(["-o", "build", "install", &format!("PREFIX={prefix}"), &built]));
+    let ask =
+        |words: &[&str]| run(Command::new("pkg-config").args(words).arg("tipring").env("PKG_CONFIG_PATH", place.join("lib/pkgconfig")));
+    assert_eq!(ask(&["--modversion"]), env!("CARGO_PKG_VERSION"));
+    let shared = ask(&["--cflags", "--libs"]);
+    // What belongs to the static library, and the archive by its name: beside it lies the shared one, which `-l` would take.
+    let fixed = format!("{} {prefix}/lib/libtipring.a {}", ask(&["--cflags"]), ask(&["--static", "--libs"]).replace("-ltipring", ""));
+    for (name, flags, needs_library) in [("shared", shared, true), ("static", fixed, false)] {
+        let program = place.join(name);
+        let mut compiler = Command::new("cc");
+        compiler.args(["-std=c99", "-Wall", "-Werror"]).arg(root.join("examples/frame_loop.c")).arg("-o").arg(&program);
+        run(compiler.args(flags.split_ascii_whitespace()));
+        let mut started = Command::new(&program);
+        started.arg("1");
+        if needs_library {
+            started.env("LD_LIBRARY_PATH", place.join("lib"));
+        }
+        let said = run(&mut started);
+        assert!(said.contains("ended: HANG_UP"), "{name}: {said}");
+    }
+    let _ = std::fs::remove_dir_all(&place);
+}
+
 fn offer(words: &Words) -> String {
     let Words { ufrag, pwd, fingerprint, address } = words;
     let (ip, port) = (address.ip(), address.port());
