@@ -191,6 +191,7 @@ impl EngineConfig {
         AddressPolicy { allow_loopback: self.allow_loopback, allow: self.candidate_allow.clone(), deny: self.candidate_deny.clone() }
     }
 
+    //= rules#I16:all-calls
     fn ice(&self) -> IceConfig {
         let default = if self.stun_servers.is_empty() { StartPacer::default() } else { StartPacer::new(SPACING_BEHIND_NAT) };
         IceConfig {
@@ -419,6 +420,7 @@ impl Engine {
         None
     }
 
+    //= rules#I9
     fn candidates(&self, sockets: &[MediaSocket]) -> Vec<Candidate> {
         let mut candidates = Vec::with_capacity(sockets.len());
         for (i, socket) in sockets.iter().enumerate() {
@@ -663,6 +665,20 @@ impl core::error::Error for SendDigitsError {}
 mod tests {
     use super::*;
     use crate::bridge::PromptEcho;
+
+    //= rules#I16:all-calls type=test
+    #[test]
+    fn i16_starts_are_5_ms_apart_behind_a_nat_and_as_configured() {
+        let spacing = |stun_servers: &[&str], check_spacing| {
+            let stun_servers = stun_servers.iter().map(|s| s.parse().expect("an address")).collect();
+            EngineConfig { stun_servers, check_spacing, ..EngineConfig::default() }.ice().starts.spacing()
+        };
+        assert_eq!(spacing(&[], None), Span::from_micros(250));
+        assert_eq!(spacing(&["192.0.2.1:3478"], None), Span::from_millis(5));
+        for servers in [&[][..], &["192.0.2.1:3478"]] {
+            assert_eq!(spacing(servers, Some(Span::from_millis(7))), Span::from_millis(7));
+        }
+    }
 
     #[test]
     fn a_shard_as_busy_as_it_may_be_takes_no_call_and_the_other_one_does() {

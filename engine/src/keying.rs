@@ -75,6 +75,7 @@ impl Profile {
 }
 
 /// Master keys and salts of both directions, already sorted into ours and theirs (D16, D17). Wiped on drop.
+//= rules#R19
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Keying {
     /// The negotiated profile.
@@ -303,6 +304,18 @@ mod tests {
         assert_ne!(one, other);
     }
 
+    /// A type that does not wipe itself does not compile here.
+    //= rules#R19 type=test
+    #[test]
+    fn r19_keys_are_wiped_when_they_are_dropped() {
+        fn wiped<T: ZeroizeOnDrop>() {}
+        wiped::<Keying>();
+        wiped::<MasterKey>();
+        wiped::<SdesSecret>();
+    }
+
+    //= rules#R19 type=test
+    //= rules#G9 type=test
     #[test]
     fn secrets_are_not_shown() {
         let secret = SdesSecret([0x41; INLINE_BYTES_MAX]);

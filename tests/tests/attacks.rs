@@ -54,6 +54,8 @@ fn changes_nothing(seed: u64, attack: Attack<'_>) -> Line {
 }
 
 /// Enable Security ES2023-01, -02, -03: a stranger's ClientHello wins the race in stacks that take the first one. 1,000 a second at both our ports.
+//= rules#X3 type=test
+//= rules#G2 type=test
 #[test]
 fn client_hello_race() {
     let hello = hostile().into_iter().find(|(id, ..)| id.starts_with("es2023-clienthello")).expect("the golden ClientHello").1;
@@ -71,6 +73,7 @@ fn client_hello_race() {
 }
 
 /// ES2017-04, ES2025-01, CVE-2025-53399: audio in clear, sprayed at every port, is neither played nor answered.
+//= rules#G1 type=test
 #[test]
 fn rtp_bleed_and_inject() {
     let mut packet = hex(&Value::from("8000ee3c0442a2c1ef0a07de"));
@@ -84,6 +87,9 @@ fn rtp_bleed_and_inject() {
 }
 
 /// G2 and G3 with the relay's own address: right source, wrong tag, ahead of the stream; signed by nobody: 487, success, alert.
+//= rules#I33 type=test
+//= rules#R7 type=test
+//= rules#G3 type=test
 #[test]
 fn spoofed_selected_address() {
     let mut attack = |seen: &Seen| {
@@ -131,6 +137,8 @@ fn short_rtcp() {
 }
 
 /// RFC 8445 section 19.5.1: our checks and our answers must not be turned on somebody else.
+//= rules#G7 type=test
+//= rules#G8 type=test
 #[test]
 fn stun_reflection() {
     let (mut line, _) = Line::new(4, Profile::AeadAes128Gcm);
@@ -282,6 +290,7 @@ fn sdp_crashers() {
 /// Forged and replayed webhooks: nothing without the signature, one call per id however often it comes.
 //= meta#R-45 type=test
 //= meta#R-35 type=test
+//= rules#G11 type=test
 #[test]
 fn webhook_forge_and_replay() {
     let file = golden("webhook/signature.json");
@@ -320,6 +329,7 @@ fn webhook_forge_and_replay() {
 }
 
 /// Each hostile handshake datagram in each phase, from a stranger and from the relay's own address.
+//= rules#D30 type=test
 #[test]
 fn handshake_floods() {
     for (id, datagram, with_gate) in hostile() {
@@ -355,6 +365,7 @@ fn handshake_floods() {
 
 /// Ten seconds of the relay's own stream, recorded and played back at once and a minute later: nothing of it reaches the decoder again.
 //= rfc3711#section-3.3.2 type=test
+//= rules#R8 type=test
 #[test]
 fn replay() {
     let mut line = Line::talk(8, Span::from_secs(10), &mut peace);

@@ -52,6 +52,7 @@ fn garbage(line: &Line) -> Vec<Vec<u8>> {
 }
 
 /// G5: 50,000 packets of garbage a second cost less than a fifth of a core and no memory, from a stranger or from the relay's own address.
+//= rules#G5 type=test
 #[test]
 fn garbage_flood() {
     watch();
@@ -96,6 +97,7 @@ fn garbage_flood() {
 }
 
 /// ES2021-09, CVE-2021-41105: 200 runts, then a million packets with the right SSRC and the wrong tag, from the selected address.
+//= rules#R17 type=test
 #[test]
 fn srtp_error_flood() {
     watch();
@@ -126,6 +128,7 @@ fn srtp_error_flood() {
 }
 
 /// Ten thousand hostile handshake datagrams in each phase: what is kept of them is bounded, and gone with the handshake.
+//= rules#G5 type=test
 #[test]
 fn handshake_floods_keep_memory_flat() {
     watch();

@@ -311,6 +311,8 @@ fn has_the_keys_of(keying: &Keying, server: &CookieServer) {
 
 //= rfc6347#section-4.2.1 type=test
 //= rfc5764#section-4.2 type=test
+//= rules#D4 type=test
+//= rules#D5 type=test
 #[test]
 fn cookies_of_20_and_of_255_bytes_come_back_and_the_call_connects() {
     for cookie_bytes in [1, 20, 32, 33, 254, 255] {

@@ -71,6 +71,7 @@ fn a_server_that_fragments_at_300_bytes_is_understood() {
 }
 
 //= rfc6347#section-4.2.1 type=test
+//= rules#D5 type=test
 #[test]
 fn a_server_that_asks_for_a_cookie_gets_it() {
     let run = Run::new(&["-listen"]).go();
@@ -107,6 +108,7 @@ fn a_server_that_asks_for_a_cookie_of_20_bytes_gets_the_same_hello_with_it_and_c
     }
 }
 
+//= rules#G4 type=test
 #[test]
 fn another_certificate_is_refused_before_any_key() {
     let mut run = Run::new(&[]);
@@ -114,6 +116,7 @@ fn another_certificate_is_refused_before_any_key() {
     assert_eq!(run.end(), EndReason::FingerprintMismatch);
 }
 
+//= rules#D19 type=test
 #[test]
 fn a_close_notify_from_the_server_is_heard() {
     let mut run = Run::new(&[]);
@@ -121,6 +124,7 @@ fn a_close_notify_from_the_server_is_heard() {
     assert_eq!(run.end(), EndReason::PeerClosed);
 }
 
+//= rules#D3 type=test
 #[test]
 fn a_server_without_srtp_is_named() {
     let mut run = Run::new(&[]);

@@ -83,6 +83,7 @@ fn wait_for<T>(engine: &Engine, mut pick: impl FnMut(CallEvent) -> Option<T>) ->
 }
 
 //= rfc8445#section-8.3.1 type=test
+//= rules#I28 type=test
 #[test]
 fn the_socket_of_the_losing_family_is_given_back_and_the_winners_is_kept() {
     let silent = UdpSocket::bind("[::1]:0").expect("IPv6 on this machine");
@@ -146,6 +147,7 @@ fn a_stun_server_is_asked_from_the_media_socket_and_its_answer_stands_in_the_des
 }
 
 //= rfc7675#section-5.1:media type=test
+//= rules#I33 type=test
 #[test]
 fn media_that_goes_on_does_not_renew_consent() {
     let mut plan = Plan::clean(77).short(Span::from_secs(120));

@@ -89,6 +89,7 @@ fn left_in_order(report: &CallReport) -> (bool, bool) {
 
 /// Scenario 25, scaled to a test: 24 calls, each with a tone of its own, 1 % loss; then the daemon is told to go.
 //= meta#R-19 type=test
+//= rules#G10 type=test
 #[tokio::test]
 async fn two_dozen_calls_hear_their_own_tone_only_and_a_drained_daemon_leaves_nothing_behind() {
     const CALLS: usize = 24;

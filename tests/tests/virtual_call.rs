@@ -37,6 +37,10 @@ fn clean(outcome: &Outcome) {
 //= meta#R-34 type=test
 //= meta#R-39 type=test
 //= meta#R-40 type=test
+//= rules#I1 type=test
+//= rules#I26 type=test
+//= rules#D23 type=test
+//= rules#P4 type=test
 #[test]
 fn clean_call_passes_every_line_of_the_oracle() {
     swarm("virtual_call::clean_call_passes_every_line_of_the_oracle", seeds(1..3), |seed| {

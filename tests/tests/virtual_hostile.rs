@@ -37,6 +37,7 @@ fn quiet(seed: u64) -> Plan {
     Plan::clean(seed).short(Span::from_secs(5)).numbered()
 }
 
+//= rules#G2 type=test
 #[test]
 fn hostile_vectors_of_a_stranger_change_nothing_from_first_to_last_moment() {
     let calm = World::run(quiet(24));
@@ -48,6 +49,7 @@ fn hostile_vectors_of_a_stranger_change_nothing_from_first_to_last_moment() {
     assert!(loud.noise > 1_000 && drops >= loud.noise * 9 / 10, "{drops} of {} counted", loud.noise);
 }
 
+//= rules#G3 type=test
 #[test]
 fn hostile_vectors_under_the_relays_address_change_nothing_in_a_live_call() {
     let calm = World::run(quiet(25));

@@ -79,6 +79,7 @@ fn every_misbehaviour_of_meta_comes_out_as_its_name_says() {
 //= rfc7675#section-5.1:interval type=test
 //= meta#R-18 type=test
 //= meta#R-39 type=test
+//= rules#P5 type=test
 #[test]
 fn a_minute_of_clean_call_has_fifty_packets_a_second() {
     let outcome = World::run(Plan::clean(1).short(Span::from_secs(60)));
@@ -137,6 +138,7 @@ fn each_of_the_first_twelve_datagrams_may_be_lost() {
 //= rfc8445#section-8.1.1 type=test
 //= meta#R-24 type=test
 //= meta#R-26 type=test
+//= rules#I25 type=test
 #[test]
 fn ipv6_that_comes_alive_after_ten_seconds_changes_nothing() {
     let mut plan = short(6);
@@ -151,6 +153,7 @@ fn ipv6_that_comes_alive_after_ten_seconds_changes_nothing() {
 
 /// Scenario 9.
 //= rfc8445#section-12.1 type=test
+//= rules#I30 type=test
 #[test]
 fn nat_in_front_of_us_is_no_obstacle() {
     let nat = "192.0.2.99:61234".parse().expect("an address");
@@ -184,6 +187,8 @@ fn nat_that_rebinds_mid_call_costs_one_direction_only() {
 
 /// Scenarios 19 and 20: whatever is thrown at us, what we send, and when, is the same to the nanosecond.
 //= rfc8445#section-12.2 type=test
+//= rules#X3 type=test
+//= rules#G2 type=test
 #[test]
 fn garbage_only_moves_counters() {
     for (from_relay, every) in [(false, Span::from_micros(200)), (true, Span::from_millis(3))] {
@@ -201,6 +206,8 @@ fn garbage_only_moves_counters() {
 /// Scenario 21.
 //= rfc7675#section-5.1 type=test
 //= rfc7675#section-5.1:stop type=test
+//= rules#I32 type=test
+//= rules#G12 type=test
 #[test]
 fn all_sending_ends_thirty_seconds_after_the_last_consent() {
     let mut plan = short(21).with(Fault::ConsentLost);
@@ -216,6 +223,7 @@ fn all_sending_ends_thirty_seconds_after_the_last_consent() {
 
 /// Scenario 22.
 //= rfc7675#section-5.1:any-answer type=test
+//= rules#I32 type=test
 #[test]
 fn every_second_consent_lost_is_nothing() {
     let mut plan = Plan::clean(22).short(Span::from_secs(60));
@@ -235,6 +243,7 @@ fn every_second_consent_lost_is_nothing() {
 /// Scenario 23, the user's half: `11#5` typed, every marker lost on top of what the link loses and doubles.
 //= rfc4733#section-2.5.2.2 type=test
 //= meta#R-20 type=test
+//= rules#T7 type=test
 #[test]
 fn digits_survive_loss_duplicates_and_the_loss_of_all_their_first_packets() {
     let link = LinkConfig { jitter: Span::from_millis(15), loss: 500, duplicate: 500, ..LinkConfig::default() };
@@ -276,6 +285,7 @@ fn packets(outcome: &Outcome, of: Direction) -> Vec<Packet> {
 /// Scenario 17: six packets before their sequence numbers wrap, both ways, on a network that loses and reorders right there: nothing is missing
 /// but what was lost, and what was heard is what is heard without a wrap.
 //= rfc3711#section-3.3.1 type=test
+//= rules#P13 type=test
 #[test]
 fn sequence_numbers_of_both_wrap_amid_loss_and_reordering() {
     swarm("virtual_scenarios::sequence_numbers_of_both_wrap_amid_loss_and_reordering", seeds(0..15), |seed| {
@@ -339,6 +349,7 @@ fn reordered_and_lossy(seed: u64, first: u16) -> JitterStats {
 }
 
 /// Scenario 18: the timestamps of both directions wrap within the first frame; every word arrives.
+//= rules#P13 type=test
 #[test]
 fn timestamps_of_both_wrap_and_nobody_hears_it() {
     const FIRST: u32 = 0xffff_ff00;
@@ -361,6 +372,8 @@ fn timestamps_of_both_wrap_and_nobody_hears_it() {
 //= rfc4733#section-2.5.1:call type=test
 //= meta#R-19 type=test
 //= meta#R-20 type=test
+//= rules#T2 type=test
+//= rules#T6 type=test
 #[test]
 fn a_digit_of_ours_takes_the_place_of_its_frames_in_the_running_stream() {
     let mut plan = short(23);
@@ -388,6 +401,7 @@ fn a_digit_of_ours_takes_the_place_of_its_frames_in_the_running_stream() {
 }
 
 //= rfc8445#section-6.1.1 type=test
+//= rules#I1 type=test
 #[test]
 fn business_calls_and_hangs_up() {
     for kind in [CallKind::BusinessInitiated, CallKind::UserInitiated] {
@@ -422,6 +436,7 @@ fn five_dark_seconds_are_survived() {
 }
 
 //= meta#R-27 type=test
+//= rules#D11 type=test
 #[test]
 fn path_of_the_least_mtu_is_wide_enough() {
     passes_the_oracle(&World::run(short(33).on(&LinkConfig { mtu_bytes: 1_200, ..LinkConfig::default() })));
@@ -447,6 +462,7 @@ fn flipped_bits_never_leave_a_call_hanging() {
     });
 }
 
+//= rules#P7 type=test
 #[test]
 fn silent_business_still_sends() {
     // A greeting of nothing, and a user who says nothing: silence frames from the first moment.
@@ -480,6 +496,7 @@ fn a_number_set_to_sdes_is_served_both_ways() {
 
 /// Scenario 11: flight 4 in pieces of 256 bytes, last one first, one lost, cut at other places when it is repeated.
 //= rfc6347#section-4.2.3 type=test
+//= rules#D12 type=test
 #[test]
 fn a_relay_that_cuts_and_recuts_its_flight_is_understood() {
     swarm("virtual_scenarios::a_relay_that_cuts_and_recuts_its_flight_is_understood", seeds(0..8), |seed| {
@@ -513,6 +530,7 @@ fn the_relays_only_profile_is_the_calls() {
 
 /// Scenario 12, the other half: the relay's last flight is lost for most of a second, and the user already speaks.
 //= rfc5764#section-5.1.2:early type=test
+//= rules#D18 type=test
 #[test]
 fn media_that_overtakes_the_end_of_the_handshake_is_kept() {
     let mut plan = Plan::clean(3);

@@ -115,6 +115,7 @@ fn a_planted_failure_is_shrunk_to_what_it_needs() {
 }
 
 /// Scenario 25, all of its calls: two hundred at 1 % loss, each with words of its own; then our side hangs up on all of them.
+//= rules#G10 type=test
 #[test]
 fn two_hundred_calls_hear_their_own_words_only_and_end_with_bye_and_terminate() {
     let name = "virtual_swarm::two_hundred_calls_hear_their_own_words_only_and_end_with_bye_and_terminate";

@@ -56,6 +56,10 @@ impl Checks {
     }
 
     /// A datagram leaves us; `selected` is the call's own idea of its pair.
+    //= rules#I26 type=test
+    //= rules#I29 type=test
+    //= rules#I30 type=test
+    //= rules#G1 type=test
     pub fn sent(&mut self, bytes: &[u8], path: Path, selected: Option<Path>) {
         assert!(!self.ended, "nothing leaves after Ended");
         assert!(bytes.len() <= SEND_BYTES_MAX, "a datagram of {} bytes (R-27)", bytes.len());
@@ -120,6 +124,7 @@ impl Checks {
     }
 
     //= meta#R-19  type=test
+    //= rules#P4 type=test
     fn same_ssrc(&mut self, ssrc: u32) {
         assert_eq!(*self.ssrc.get_or_insert(ssrc), ssrc, "one SSRC from first to last (R-19)");
     }

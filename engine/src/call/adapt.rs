@@ -42,6 +42,7 @@ impl Adaption {
     }
 
     /// Takes one report block about our stream: `fraction_lost` of 256, and the round-trip time if the report gave one.
+    //= rules#C13
     pub(super) fn report(&mut self, fraction_lost: u8, rtt: Option<Span>) {
         let now = u32::from(fraction_lost) * 100;
         if fraction_lost > 0 {
@@ -201,6 +202,7 @@ mod tests {
     }
 
     proptest! {
+        //= rules#C13 type=test
         #[test]
         fn bounds_hold_whatever_is_reported(max in 6_000_u32..=510_000, reports in prop::collection::vec((any::<u8>(), prop::option::of(0_u64..5_000)), 0..200)) {
             let mut a = Adaption::new(&MediaParams { bitrate_bps_max: max, ..MediaParams::default() });

@@ -84,6 +84,7 @@ enum State {
 ///
 /// Contract: after every `handle_*` call and command, drain `poll_transmit` until it yields nothing, then `poll_event`, then read `poll_timeout`. Time must not run
 /// backwards. A datagram can never produce an error: it is dropped and counted in [`CallStats::drops`].
+//= rules#G10
 pub struct Call {
     config: Arc<CallConfig>,
     local: LocalParams,
@@ -252,6 +253,8 @@ impl Call {
     }
 
     /// Takes a datagram from one of the call's sockets. `datagram` is decrypted in place.
+    //= rules#R17
+    //= rules#G5
     pub fn handle_datagram(&mut self, path: Path, datagram: &mut [u8], now: Time) {
         self.stats.datagrams_in += 1;
         if let Err(reason) = self.sort(path, datagram, now) {
@@ -259,6 +262,10 @@ impl Call {
         }
     }
 
+    //= rules#X3
+    //= rules#X4
+    //= rules#P15
+    //= rules#G2
     fn sort(&mut self, path: Path, datagram: &mut [u8], now: Time) -> Result<(), DropReason> {
         if self.state == State::Closed {
             return Err(DropReason::Closed);
@@ -296,6 +303,7 @@ impl Call {
 
     /// Keeps media that overtook the end of the handshake (D18).
     //= rfc5764#section-5.1.2:early  at most 50 packets or 1 s
+    //= rules#D18
     fn keep_early(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
         while self.early.front().is_some_and(|(at, _)| now.since(*at) > EARLY_PACKETS_AGE) {
             self.early.pop_front();
@@ -309,6 +317,7 @@ impl Call {
         Ok(())
     }
 
+    //= rules#G1
     fn receive_media(&mut self, kind: PacketKind, datagram: &mut [u8], now: Time) -> Result<(), DropReason> {
         let media = self.media.as_mut().ok_or(DropReason::BeforeKeys)?;
         if kind == PacketKind::Rtcp {
@@ -411,6 +420,7 @@ impl Call {
     }
 
     /// Play-out, frames and reports that are due.
+    //= rules#C3
     fn turn_media(&mut self, scratch: &mut Scratch, now: Time) {
         if self.port.forwards() {
             if let Some(clock) = self.clock.as_mut().filter(|_| self.gate_open) {
@@ -450,10 +460,12 @@ impl Call {
     }
 
     /// Notes that the operating system refused the last datagram of [`Self::poll_transmit`]: evidence, nothing more.
+    //= rules#I21
     pub fn note_send_refused(&mut self) {
         self.stats.sends_refused += 1;
     }
 
+    //= rules#I30
     fn next_datagram(&mut self, scratch: &mut Scratch, out: &mut [u8], now: Time) -> Option<(usize, Path)> {
         if !self.touched {
             let path = self.path?;
@@ -565,6 +577,7 @@ impl Call {
     }
 
     /// Opens the egress gate: `accept` answered 200. Before media is ready the wish is kept and the gate opens with the keys.
+    //= rules#P7
     pub fn open_gate(&mut self, now: Time) {
         self.touched = true;
         self.gate_wanted = true;
@@ -628,6 +641,9 @@ impl Call {
     }
 
     /// Ends the call. `Ended` is the last event; the last datagrams (BYE, close_notify) wait in `poll_transmit`.
+    //= rules#I32
+    //= rules#C10
+    //= rules#G12
     pub fn close(&mut self, reason: EndReason, now: Time) {
         if self.state == State::Closed {
             return;

@@ -47,6 +47,7 @@ impl FrameClock {
     }
 
     /// Takes what is due at `now`.
+    //= rules#P5
     pub(super) fn take(&mut self, now: Time) -> Due {
         if now < self.next() {
             return Due { skipped: 0, frames: 0 };
@@ -68,6 +69,7 @@ mod tests {
         Time::from_nanos(ms * 1_000_000)
     }
 
+    //= rules#P5 type=test
     #[test]
     fn frames_fall_on_the_grid_however_late_a_turn_is() {
         let mut clock = FrameClock::start_at(at(100));
@@ -79,6 +81,7 @@ mod tests {
         assert_eq!(clock.since_frame(at(137)), Span::from_millis(17));
     }
 
+    //= rules#P5 type=test
     #[test]
     fn a_stall_is_made_up_for_two_by_two_and_nothing_is_skipped() {
         let mut clock = FrameClock::start_at(at(100));

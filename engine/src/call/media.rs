@@ -212,6 +212,8 @@ impl Media {
     }
 
     /// Opens an SRTP packet and sorts it. Nothing of the call changes before the tag holds (R7).
+    //= rules#R7
+    //= rules#P10
     pub(super) fn receive_rtp(
         &mut self,
         packet: &mut [u8],
@@ -355,6 +357,8 @@ impl Media {
     }
 
     /// Makes one packet of ours in `out`: a digit's, or what the port says; stamps and protects it.
+    //= rules#P7
+    //= rules#T1
     pub(super) fn send_frame(
         &mut self,
         port: &mut dyn MediaPort,
@@ -422,6 +426,7 @@ impl Media {
     }
 
     /// Puts the header in front of `out[12..12 + len]`, counts the frame and protects it.
+    //= rules#T6
     fn stamp(
         &mut self,
         source: &mut RtpSource,

@@ -60,6 +60,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+//= rules#D21
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sha-256 ")?;
@@ -115,6 +116,7 @@ impl Certificate {
     /// Makes a fresh one, valid from a day before `unix_time_s` for 30 days.
     ///
     /// Key and serial number come from the TLS library's generator. Fails only if the library does.
+    //= rules#D1
     pub fn generate(unix_time_s: i64) -> Result<Self, SetupError> {
         Self::make(unix_time_s).map_err(|_| SetupError::Library("no certificate could be made"))
     }

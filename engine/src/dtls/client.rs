@@ -195,6 +195,7 @@ struct Half {
 impl Dtls {
     /// Starts: a client has its first flight ready at once. `peer` are the acceptable fingerprints; 1 to 8.
     /// `rtt` is the path's round-trip time as ICE measured it.
+    //= rules#D9
     pub fn new(context: &DtlsContext, role: DtlsRole, peer: &[Fingerprint], rtt: Span, now: Time) -> Result<Self, SetupError> {
         let config = &context.0.config;
         let session = Session::new(&context.0.library, role, peer, config.mtu_bytes)?;
@@ -225,6 +226,7 @@ impl Dtls {
     /// Takes a datagram that `demux` sorted as DTLS, from the selected path.
     ///
     /// An error says why it went nowhere; the connection is as it was.
+    //= rules#X5
     pub fn handle_datagram(&mut self, datagram: &[u8], now: Time) -> Result<(), DropReason> {
         self.stats.datagrams_in += 1;
         let may_change = self.stats.role_changes < ROLE_CHANGES_MAX;
@@ -261,6 +263,7 @@ impl Dtls {
     }
 
     /// Takes the time: repeats the last flight, or gives up.
+    //= rules#D25
     pub fn handle_timeout(&mut self, now: Time) {
         let State::Handshake(schedule) = &mut self.state else { return };
         if now >= schedule.give_up {
@@ -289,6 +292,9 @@ impl Dtls {
     }
 
     /// Repeats our last flight.
+    //= rules#D7
+    //= rules#D8
+    //= rules#D11
     fn repeat(&mut self, now: Time) {
         let (State::Handshake(schedule), Some(session)) = (&mut self.state, &mut self.session) else { return };
         if schedule.repetitions_of_flight >= RETRANSMISSIONS_PER_FLIGHT_MAX {
@@ -460,6 +466,8 @@ impl Dtls {
     }
 
     /// Lets the library work and draws the consequences.
+    //= rules#D8
+    //= rules#D19
     fn step(&mut self, now: Time) {
         let Some(session) = &mut self.session else { return };
         let outgoing_before = session.outgoing();
@@ -489,6 +497,8 @@ impl Dtls {
     }
 
     /// The library says that the handshake is complete, and its callback has matched the fingerprint.
+    //= rules#D3
+    //= rules#D6
     fn complete(&mut self) {
         let Some(session) = &mut self.session else { return };
         let Some(profile) = session.profile() else {

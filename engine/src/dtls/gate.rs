@@ -98,6 +98,7 @@ impl Gate {
     }
 
     /// The first fatal alert that came in clear, its description as on the wire. Evidence, not proof (D14).
+    //= rules#D14
     pub(crate) fn noted_alert(&self) -> Option<u8> {
         self.noted_alert
     }
@@ -110,6 +111,9 @@ impl Gate {
     /// Writes the records of `datagram` that may go in during the handshake to `out`, which is emptied first.
     ///
     /// `Ok` with an empty `out` means: kept for later. An error means that nothing in it was of use.
+    //= rules#D13
+    //= rules#D30
+    //= rules#G3
     pub(crate) fn admit(&mut self, datagram: &[u8], out: &mut Vec<u8>) -> Result<(), DropReason> {
         out.clear();
         let mut is_of_use = false;
@@ -149,6 +153,7 @@ impl Gate {
     }
 
     /// Writes the records of `datagram` that may go in after Finished to `out`: the encrypted ones, whole.
+    //= rules#D22
     pub(crate) fn admit_protected(datagram: &[u8], out: &mut Vec<u8>) -> Result<(), DropReason> {
         out.clear();
         for record in Records(datagram).filter(|r| r.epoch() == 1) {
@@ -158,6 +163,8 @@ impl Gate {
     }
 
     /// The record of a HelloVerifyRequest that may go in now that the timer says no ServerHello came in its stead.
+    //= rules#D4
+    //= rules#D5
     pub(crate) fn take_retry(&mut self) -> Option<Vec<u8>> {
         let record = self.held_retry.take().filter(|_| !self.is_hello_seen)?;
         self.is_cookie_sent = true;
@@ -287,6 +294,7 @@ impl Gate {
     }
 
     /// Adds a fragment to its message (RFC 6347 section 4.2.3); returns the message once it is whole.
+    //= rules#D12
     fn assemble(&mut self, fragment: &Fragment<'_>) -> Option<Vec<u8>> {
         let at = match self.assemblies.iter().position(|a| a.is_of(fragment)) {
             Some(at) => at,

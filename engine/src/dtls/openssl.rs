@@ -103,6 +103,8 @@ impl Session {
     /// Makes the library send its last flight again, with new record numbers (D10). False if it will not: its limit of 12 per flight.
     ///
     /// The library's own timer is in the way: it retransmits only when that expired. So its clock, which is ours, jumps over it.
+    //= rules#D10
+    //= rules#D25
     pub(super) fn retransmit(&mut self) -> bool {
         self.clock_s += CLOCK_JUMP_S;
         let _ambient = Ambient::enter(self.clock_s, self.accept);
@@ -115,6 +117,7 @@ impl Session {
     }
 
     /// Sends smaller datagrams from now on (RFC 6347 section 4.1.1.1).
+    //= rules#D11
     pub(super) fn shrink_mtu(&mut self, mtu_bytes: usize) {
         if mtu_bytes < self.mtu_bytes {
             self.mtu_bytes = mtu_bytes;
@@ -131,6 +134,7 @@ impl Session {
     }
 
     /// The keys (D16, D17), once the handshake is complete.
+    //= rules#D16
     pub(super) fn export(&self, profile: Profile) -> Option<Keying> {
         let mut material = [0u8; EXPORT_BYTES_MAX];
         let wanted = &mut material[..2 * (profile.key_bytes() + profile.salt_bytes())];
@@ -183,6 +187,12 @@ pub(super) fn context(config: &DtlsConfig, certificate: &Certificate) -> Result<
     configure(config, certificate).map_err(|_| SetupError::Library("the TLS library refused its configuration"))
 }
 
+//= rules#D1
+//= rules#D2
+//= rules#D22
+//= rules#D23
+//= rules#D26
+//= rules#D27
 fn configure(config: &DtlsConfig, certificate: &Certificate) -> Result<SslContext, ErrorStack> {
     let mut builder = SslContextBuilder::new(SslMethod::dtls())?;
     builder.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
@@ -228,6 +238,7 @@ impl io::Read for Pipe {
     }
 }
 
+//= rules#D24
 impl io::Write for Pipe {
     fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
         // Full: the datagram is lost, as it might be on any network, and the timer repairs it. The queue holds two whole flights.
@@ -278,6 +289,8 @@ thread_local! {
 struct Ambient;
 
 impl Ambient {
+    //= rules#D29
+    //= rules#G10
     fn enter(clock_s: i64, accept: Acceptable) -> Self {
         AMBIENT.set((clock_s, accept, None));
         drop(ErrorStack::get());
@@ -300,6 +313,9 @@ unsafe extern "C" fn tell_time(_ssl: *const ffi::SSL, out: *mut ffi::timeval) {
 }
 
 /// Compares the SHA-256 of the peer's leaf with the acceptable ones (D15, D28), in the middle of the handshake: no key exists yet.
+//= rules#D15
+//= rules#D28
+//= rules#G4
 unsafe extern "C" fn verify_leaf(ssl: *mut ffi::SSL, out_alert: *mut u8) -> ffi::ssl_verify_result_t {
     let (clock_s, accept, _) = AMBIENT.get();
     // JUSTIFICATION: a C callback that reads the certificate as the library holds it, without parsing it a second time.
@@ -327,6 +343,7 @@ unsafe extern "C" fn verify_leaf(ssl: *mut ffi::SSL, out_alert: *mut u8) -> ffi:
 }
 
 /// What an error of the library means. Must be called while the [`Ambient`] of the failed call lives.
+//= rules#D3
 fn verdict(error: &openssl::ssl::Error) -> Step {
     match error.code() {
         ErrorCode::WANT_READ | ErrorCode::WANT_WRITE => return Step::Pending,
@@ -352,6 +369,7 @@ fn verdict(error: &openssl::ssl::Error) -> Step {
 
 /// Sorts exported bytes into ours and theirs: client key, server key, client salt, server salt (RFC 5764 section 4.2).
 //= rfc5764#section-4.2:direction  the half of our role to send, the other to receive
+//= rules#D17
 pub(super) fn split(profile: Profile, role: DtlsRole, material: &[u8]) -> Keying {
     let (keys, salts) = material.split_at(2 * profile.key_bytes());
     let (client_key, server_key) = keys.split_at(profile.key_bytes());

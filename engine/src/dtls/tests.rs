@@ -7,6 +7,7 @@ use crate::time::{Span, Time};
 
 mod gate;
 mod handshake;
+mod rules;
 mod vectors;
 
 /// A wall-clock time for certificates: 2026-11-22.

@@ -40,6 +40,8 @@ impl DigitReceiver {
     /// (RFC 4733 section 2.3.5). Errors: `DtmfMalformed` for fewer than four bytes; `Late` for a digit that
     /// began before one that is no longer remembered: it may have been reported then.
     //= rfc4733#section-5  each digit once
+    //= rules#T7
+    //= rules#T8
     pub fn handle_packet(&mut self, timestamp: u32, payload: &[u8], now: Time) -> Result<Option<Digit>, DropReason> {
         let event = TelephoneEvent::parse(payload)?;
         //= rfc4733#section-2.3.1  what is no key is nothing
@@ -132,6 +134,7 @@ impl Seen {
 
     /// A segment begins where the one before ended, without a marker and without an end packet between (T5). Some senders step by
     /// the 8 kHz count instead of 48 kHz ticks.
+    //= rules#T5
     fn is_continued_by(&self, timestamp: u32) -> bool {
         let step = timestamp.wrapping_sub(self.segment);
         !self.is_ended && (step == SEGMENT_MAX * TICKS_PER_UNIT || step == SEGMENT_MAX)

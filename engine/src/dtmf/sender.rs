@@ -110,6 +110,10 @@ impl DigitSender {
     /// tick belongs to the audio.
     ///
     /// The packet of the frame that begins at the event's timestamp says 160: like an audio packet, it leaves when its 20 ms have passed.
+    //= rules#T2
+    //= rules#T3
+    //= rules#T4
+    //= rules#T5
     pub fn tick(&mut self, timestamp: u32) -> Option<EventPacket> {
         if let State::Pause { ticks_left } = &mut self.state {
             if *ticks_left > 0 {
@@ -220,6 +224,7 @@ const PAUSE_TICKS: u32 = 5;
 const END_PACKETS: u32 = 3;
 /// Duration units per tick.
 //= rfc4733#section-2.3.5  the first packet says 160, never 0
+//= rules#T3
 const UNITS_PER_FRAME: u32 = UNITS_PER_MS * FRAME_MS as u32;
 /// Power of the tone: -10 dBm0.
 const VOLUME: u8 = 10;

@@ -52,6 +52,7 @@ fn assert_digits(found: &[Digit], expect: &Value, id: &str) {
 
 //= rfc4733#section-2.5.2.2 type=test
 //= meta#R-20 type=test
+//= rules#T7 type=test
 #[test]
 fn golden_receptions() {
     let file = golden::read("dtmf/receive.json");
@@ -93,6 +94,9 @@ fn run(sender: &mut DigitSender, source: &mut RtpSource, ticks: usize) -> Vec<Op
 //= rfc4733#section-2.3.2 type=test
 //= rfc4733#section-2.5.1.4 type=test
 //= rfc4733#section-2.5.1.6 type=test
+//= rules#T1 type=test
+//= rules#T2 type=test
+//= rules#T3 type=test
 #[test]
 fn digit_5_leaves_as_in_the_vector() {
     let file = golden::read("dtmf/send_digit5_100ms.json");
@@ -116,6 +120,8 @@ fn digit_5_leaves_as_in_the_vector() {
 
 //= rfc4733#section-2.3.2 type=test
 //= rfc4733#section-2.5.1.4 type=test
+//= rules#T4 type=test
+//= rules#T6 type=test
 #[test]
 fn time_runs_on_through_digits_and_pauses() {
     let mut source = RtpSource::with_start(1, 0, 0);
@@ -170,6 +176,7 @@ fn clearing_lets_the_digit_on_the_line_end() {
 
 //= rfc4733#section-2.5.1.3 type=test
 //= rfc4733#section-2.3.5 type=test
+//= rules#T5 type=test
 #[test]
 fn a_key_held_for_20_s_is_three_segments_and_one_digit() {
     let mut source = RtpSource::with_start(1, 0, 0xffff_0000);
@@ -200,6 +207,7 @@ fn a_key_held_for_20_s_is_three_segments_and_one_digit() {
     assert_eq!(receiver.last(), Some(Digit { symbol: '*', duration_ms: 20_000, timestamp: start }));
 }
 
+//= rules#T5 type=test
 #[test]
 fn a_tone_that_ends_exactly_in_the_full_packet_still_ends() {
     // 8 200 ms are 65 600 units: the frame that crosses 0xFFFF is the last one.
@@ -239,6 +247,8 @@ fn a_lost_end_releases_the_key_after_100_ms() {
 
 //= rfc4733#section-2.3.1 type=test
 //= rfc4733#section-2.3.5 type=test
+//= rules#T8 type=test
+//= rules#T9 type=test
 #[test]
 fn events_that_are_no_key_and_zero_durations_are_nothing() {
     let mut receiver = DigitReceiver::default();
@@ -249,6 +259,26 @@ fn events_that_are_no_key_and_zero_durations_are_nothing() {
     // The digit whose first packet said zero comes with its second.
     let payload = TelephoneEvent { event: 5, end: false, volume: 0, duration: 1 }.emit();
     assert!(receiver.handle_packet(1, &payload, ms(20)).unwrap().is_some(), "no least duration");
+}
+
+/// libwebrtc steps the duration in 48 kHz units beside Opus: six times as long, and one digit all the same.
+//= rules#T8 type=test
+#[test]
+fn t8_durations_in_units_of_48_khz_are_one_digit() {
+    let mut receiver = DigitReceiver::default();
+    let packets = (1..=5).map(|k| (k * 960, false)).chain([(4_800, true); 3]);
+    let told: Vec<_> = packets
+        .enumerate()
+        .filter_map(|(k, (duration, end))| {
+            let payload = TelephoneEvent { event: 5, end, volume: 10, duration }.emit();
+            receiver.handle_packet(48_000, &payload, ms(20 * k as u64)).unwrap().map(|digit| (k, digit.symbol))
+        })
+        .collect();
+    assert_eq!(told, [(0, '5')], "at its first packet, and once");
+    assert!(!receiver.is_pressed(ms(200)));
+    // The next one, as short as can be.
+    let payload = TelephoneEvent { event: 5, end: true, volume: 10, duration: 1 }.emit();
+    assert_eq!(receiver.handle_packet(57_600, &payload, ms(220)).unwrap().map(|digit| digit.symbol), Some('5'));
 }
 
 #[test]
@@ -296,6 +326,7 @@ fn reordered_packets_never_shorten_a_digit() {
 proptest! {
     /// Whatever is lost, doubled or reordered by a few packets: each digit of which anything arrives is reported once.
     //= rfc4733#section-2.5.2.2 type=test
+    //= rules#T7 type=test
     #[test]
     fn sender_to_receiver_over_a_bad_line(symbols in "[0-9*#A-D]{1,16}", seed: u64, start: u32) {
         let mut rng = SeededRng::new(seed);

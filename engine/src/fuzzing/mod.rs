@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
 
 #[cfg(test)]
 mod tests {
+    //= rules#G6 type=test
     #[test]
     fn every_input_of_the_committed_corpora_passes() {
         for (name, body) in super::TARGETS {

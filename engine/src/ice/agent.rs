@@ -95,6 +95,7 @@ enum Verdict {
 
 impl Agent {
     /// An agent with these local candidates. `locals` hold host candidates (base = socket address) and optional reflexive ones.
+    //= rules#I2
     pub fn new(config: IceConfig, credentials: Credentials, mut locals: Vec<Candidate>, entropy: &mut dyn Entropy) -> Self {
         locals.truncate(ICE_LOCALS_MAX);
         Self {
@@ -185,6 +186,7 @@ impl Agent {
     }
 
     /// Takes the time.
+    //= rules#I22
     pub fn handle_timeout(&mut self, now: Time) {
         self.finish_gathering(now);
         match &self.phase {
@@ -219,6 +221,7 @@ impl Agent {
     }
 
     /// Writes the next datagram to send, if any, and says where it goes.
+    //= rules#I34
     pub fn poll_transmit(&mut self, out: &mut [u8], now: Time) -> Option<(usize, Path)> {
         self.handle_timeout(now);
         while let Some(answer) = self.answers.pop_front() {
@@ -323,12 +326,14 @@ impl Agent {
     }
 
     /// Our address as the peer sees it on the nominated path, else on any path that answered. Differs from the base behind a NAT (I19).
+    //= rules#I19
     pub fn mapped_address(&self) -> Option<SocketAddr> {
         let nominated = self.pairs.iter().find(|p| Some(p.path) == self.selected).and_then(|p| p.mapped);
         nominated.or_else(|| self.pairs.iter().find_map(|p| p.mapped))
     }
 
     /// From when on only the socket of the selected path is needed (I28).
+    //= rules#I28
     pub fn other_sockets_until(&self) -> Option<Time> {
         match &self.phase {
             Phase::Selected { since, .. } => Some(*since + LATE_ANSWERS),
@@ -363,6 +368,10 @@ impl Agent {
         self.gathered_event = true;
     }
 
+    //= rules#I4
+    //= rules#I20
+    //= rules#I27
+    //= rules#G7
     fn handle_request(&mut self, path: Path, message: &StunView<'_>, now: Time) -> Result<(), DropReason> {
         //= rfc8445#section-7.3  the first half of USERNAME is ours entirely
         //= rfc8445#section-7.3:silence  no answer to whoever cannot sign
@@ -410,6 +419,8 @@ impl Agent {
 
     /// A check towards whoever has just checked us (I18), learning its address if new (I20).
     //= rfc8445#section-7.3.1.4  a check towards whoever has checked us
+    //= rules#I18
+    //= rules#I20
     fn trigger(&mut self, path: Path, remote_priority: u32, now: Time) {
         let index = match self.pairs.iter().position(|p| p.path == path) {
             Some(index) => index,
@@ -439,6 +450,7 @@ impl Agent {
 
     /// Marks checks as failed whose schedule is over. Eager checks have none.
     //= rfc8445#section-7.2.5.2.3  no answer to any repetition: the pair has failed
+    //= rules#I21
     fn expire_checks(&mut self, now: Time) {
         while let Some(t) = self.transactions.due(now, |t| !t.nominates && t.is_exhausted()).copied() {
             self.transactions.remove(t.id);
@@ -456,6 +468,7 @@ impl Agent {
     /// With no pair Waiting, Frozen ones of idle foundations go Waiting (I15). Under eager pacing a foundation is idle once its first
     /// check is out, because pairs then never fail by time.
     //= rfc8445#section-6.1.4.2  with none Waiting, a Frozen pair of an idle foundation
+    //= rules#I15
     fn unfreeze_idle(&mut self, now: Time) {
         if self.pairs.iter().any(|p| p.state == PairState::Waiting) {
             return;
@@ -475,6 +488,7 @@ impl Agent {
 
     /// The stop rule (I24): the best pair that is still possible is valid, or the grace is over.
     //= rfc8445#section-8.1.1:grace  the best pair that is possible, or the grace is over
+    //= rules#I24
     fn consider_nomination(&mut self, now: Time) {
         let Phase::Checking { valid_since: Some(since) } = self.phase else { return };
         let Some(best) = self.best_valid() else { return };
@@ -490,6 +504,8 @@ impl Agent {
 
     //= rfc8445#section-8.1.1  the agent ... nominates only one pair ... by repeating the check with the USE-CANDIDATE attribute
     //= meta#R-24  by a second check, never at once
+    //= rules#I23
+    //= rules#I37
     fn nominate(&mut self, index: usize, now: Time) {
         if !self.pairs[index].was_nominated {
             self.pairs[index].was_nominated = true;
@@ -513,6 +529,7 @@ impl Agent {
 
     /// I29: no DTLS byte was sent, so another valid pair may be nominated, once. Without another one, the same pair has to prove itself
     /// by an ordinary check again, and patience decides.
+    //= rules#I29
     fn nomination_failed(&mut self, now: Time) {
         let Phase::Nominating { pair: failed } = self.phase else { return };
         self.transactions.remove_nominations();
@@ -535,6 +552,8 @@ impl Agent {
         }
     }
 
+    //= rules#I25
+    //= rules#I28
     fn select(&mut self, index: usize, rtt: Span, now: Time) {
         debug_assert!(self.selected.is_none(), "a pair is selected once");
         let path = self.pairs[index].path;
@@ -579,6 +598,8 @@ impl Agent {
     }
 
     /// The id and pair of a check that is due, with its send noted.
+    //= rules#I9
+    //= rules#I16
     fn next_check(&mut self, now: Time) -> Option<(TransactionId, usize)> {
         let checks_run = self.checks_run();
         let is_sendable = |t: &Transaction| !t.is_exhausted() && (t.nominates || checks_run);
@@ -627,6 +648,7 @@ impl Agent {
         Some((id, index))
     }
 
+    //= rules#I1
     fn write_check(&mut self, id: TransactionId, pair: usize, out: &mut [u8]) -> Option<usize> {
         let remote = self.remote.as_ref()?;
         // Consent requests are no transactions of the checklist: they carry the present tie-breaker.

@@ -35,18 +35,21 @@ impl CandidateKind {
 ///
 /// `local_preference` is 65 535 on a host with one address; with several, each candidate has its own (RFC 8421 section 4).
 //= rfc8445#section-5.1.2.1  2^24 type preference + 2^8 local preference + 256 - component
+//= rules#I6
 pub const fn priority(kind: CandidateKind, local_preference: u16, component: u16) -> u32 {
     (kind.type_preference() as u32) << 24 | (local_preference as u32) << 8 | 256u32.saturating_sub(component as u32)
 }
 
 /// The PRIORITY of a check sent from a candidate of this priority: what a peer-reflexive candidate learned from it would have (I7).
 //= rfc8445#section-7.1.1  its priority is computed based on the algorithm in Section 5.1.2, except that ... the type preference for peer-reflexive
+//= rules#I7
 pub const fn check_priority(local_priority: u32) -> u32 {
     (CandidateKind::PeerReflexive.type_preference() as u32) << 24 | local_priority & 0x00FF_FFFF
 }
 
 /// Priority of a pair: `controlling` is ours, for we always are (RFC 8445 section 6.1.2.3, I13).
 //= rfc8445#section-6.1.2.3  2^32 min(G, D) + 2 max(G, D) + (G > D)
+//= rules#I13
 pub const fn pair_priority(controlling: u32, controlled: u32) -> u64 {
     let (low, high) = if controlling > controlled { (controlled, controlling) } else { (controlling, controlled) };
     // Saturating: priorities of a peer that exceed 2^31 - 1 break the RFC and must not break us.
@@ -89,6 +92,7 @@ impl Candidate {
         self.base.unwrap_or(self.address)
     }
 
+    //= rules#I10
     fn local(kind: CandidateKind, address: SocketAddr, base: SocketAddr, local_preference: u16) -> Self {
         let foundation = foundation(kind, base.ip());
         Self { address, kind, priority: priority(kind, local_preference, 1), foundation, base: Some(base) }
@@ -97,6 +101,8 @@ impl Candidate {
 
 /// Whether checks may be sent to `address` (I11): no port 0, unspecified, multicast, broadcast or IPv4-mapped address; loopback and
 /// link-local ones only when `allow_loopback`.
+//= rules#I11
+//= rules#G8
 pub fn is_usable_remote(address: SocketAddr, allow_loopback: bool) -> bool {
     let near = match address.ip() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
@@ -112,6 +118,7 @@ pub fn is_usable_remote(address: SocketAddr, allow_loopback: bool) -> bool {
 
 /// Same kind and same base address, same foundation (I8). All of our candidates use UDP, and a family has one STUN server at most.
 //= rfc8445#section-5.1.1.3  same kind and base address, same foundation
+//= rules#I8
 fn foundation(kind: CandidateKind, base: IpAddr) -> String {
     let mut hash = crc32fast::Hasher::new();
     hash.update(&[kind.type_preference()]);
@@ -134,11 +141,13 @@ pub struct Credentials {
 impl Credentials {
     /// Fresh credentials of ours: 96 random bits of fragment, 144 of password (RFC 8445 section 5.3 asks for 24 and 128).
     //= rfc8445#section-5.3  24 and 128 bits at least
+    //= rules#I5
     pub fn generate(entropy: &mut dyn Entropy) -> Self {
         Self { ufrag: ice_chars(16, entropy), pwd: ice_chars(24, entropy) }
     }
 }
 
+//= rules#G9
 impl core::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Credentials").field("ufrag", &self.ufrag).field("pwd", &"(redacted)").finish()
@@ -170,6 +179,8 @@ mod tests {
     }
 
     //= rfc8445#section-5.1.2.1 type=test
+    //= rules#I6 type=test
+    //= rules#I7 type=test
     #[test]
     fn priorities_match_the_golden_table() {
         let table = golden("priority.json");
@@ -196,6 +207,7 @@ mod tests {
     }
 
     //= rfc8445#section-6.1.2.3 type=test
+    //= rules#I13 type=test
     #[test]
     fn pair_priorities_match_the_golden_table() {
         for case in golden("pair_priority.json")["cases"].as_array().expect("cases") {
@@ -206,6 +218,7 @@ mod tests {
     }
 
     //= rfc8445#section-5.1.1.3 type=test
+    //= rules#I8 type=test
     #[test]
     fn same_kind_and_base_address_same_foundation() {
         let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
@@ -217,6 +230,7 @@ mod tests {
         assert_eq!(first.base_or_address(), first.address);
     }
 
+    //= rules#I11 type=test
     #[test]
     fn unusable_remote_addresses_are_told_apart() {
         let usable = |text: &str, near| is_usable_remote(text.parse().expect("an address"), near);
@@ -234,6 +248,7 @@ mod tests {
     }
 
     //= rfc8445#section-5.3 type=test
+    //= rules#I5 type=test
     #[test]
     fn generated_credentials_are_long_distinct_ice_chars_and_stay_out_of_debug() {
         let mut entropy = SeededRng::new(3);

@@ -147,6 +147,7 @@ impl Transactions {
     }
 
     /// Stops repeating the checks on `pair`, or on every pair; late answers still count (I18).
+    //= rules#I18
     pub(super) fn stop_repeating(&mut self, pair: Option<usize>) {
         for t in self.0.iter_mut().filter(|t| !t.nominates && pair.is_none_or(|p| p == t.pair)) {
             t.next = None;
@@ -171,6 +172,7 @@ impl Transactions {
 
 /// RTO of a check under RFC pacing, for a list of `pairs` of which `open` are Waiting or In-Progress (RFC 8445 section 14.3, I17).
 //= rfc8445#section-14.3  max(500 ms, Ta times open checks)
+//= rules#I17
 pub(super) fn standard_rto(ta: Span, pairs: usize, open: usize) -> Span {
     ta.times((pairs * open) as u64).max(RTO_MIN)
 }
@@ -207,6 +209,7 @@ mod tests {
 
     //= rfc8489#section-6.2.1 type=test
     //= rfc8445#section-14.3 type=test
+    //= rules#I17 type=test
     #[test]
     fn schedules_match_the_golden_numbers() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/ice/pacing.json");

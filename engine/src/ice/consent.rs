@@ -28,11 +28,13 @@ impl Consent {
     }
 
     //= rfc7675#section-5.1  consent expires after 30 seconds
+    //= rules#I32
     pub(super) fn is_lost(&self, now: Time) -> bool {
         now >= self.expires
     }
 
     /// The id of a request to send now, if it is time for one.
+    //= rules#I31
     pub(super) fn poll(&mut self, draws: &mut Draws, now: Time) -> Option<TransactionId> {
         if now < self.due || self.is_lost(now) {
             return None;
@@ -48,6 +50,7 @@ impl Consent {
     /// Whether a request with this id waits for its answer.
     //= rfc7675#section-5.1:any-answer  to any request of the last 30 s
     //= rfc7675#section-5.1:media  nothing but an answer renews
+    //= rules#I32
     pub(super) fn is_pending(&self, id: TransactionId, now: Time) -> bool {
         self.in_flight.iter().flatten().any(|&(pending, sent)| pending == id && now.since(sent) <= EXPIRY)
     }
@@ -67,6 +70,7 @@ impl Consent {
 }
 
 //= rfc7675#section-5.1:interval  each interval ... MUST be randomized ... from 0.8 to 1.2 times the basic period
+//= rules#I31
 fn interval(draws: &mut Draws) -> Span {
     PERIOD.scale(800 + draws.u64() % 401, 1_000)
 }
@@ -85,6 +89,7 @@ mod tests {
     //= rfc7675#section-5.1:interval type=test
     //= rfc7675#section-5.1:new-id type=test
     //= rfc7675#section-8 type=test
+    //= rules#I31 type=test
     #[test]
     fn intervals_stay_within_four_and_six_seconds_and_ids_are_new() {
         let mut draws = Draws::new(&mut SeededRng::new(9));

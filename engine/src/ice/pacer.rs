@@ -25,6 +25,7 @@ impl StartPacer {
 
     /// Takes the next turn: a moment not before `now` that no other call gets. It is lost if it is not used.
     //= rfc8445#section-14.2:all-agents  as though there were one global Ta
+    //= rules#I16:all-calls
     pub(super) fn reserve(&self, now: Time) -> Time {
         let now_ns = now.as_nanos();
         let spacing_ns = self.spacing.as_nanos();
@@ -58,6 +59,7 @@ mod tests {
     use super::*;
 
     //= rfc8445#section-14.2:all-agents type=test
+    //= rules#I16:all-calls type=test
     #[test]
     fn starts_of_all_who_share_it_are_spaced_and_rest_is_not_saved_up() {
         let pacer = StartPacer::new(SPACING_BEHIND_NAT);

@@ -70,6 +70,8 @@ impl Pair {
 
 /// Forms the checklist, best pair first: same family only, reflexive locals replaced by their bases, redundant pairs pruned, at most
 /// `pairs_max` and [`ICE_PAIRS_MAX`], the best pair of each foundation Waiting (I12, I14, I15).
+//= rules#I12
+//= rules#I15
 pub(super) fn form(locals: &[Candidate], remotes: &[Candidate], pairs_max: usize) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::with_capacity(ICE_PAIRS_MAX.max(locals.len() * remotes.len()));
     for local in locals {
@@ -94,6 +96,7 @@ pub(super) fn form(locals: &[Candidate], remotes: &[Candidate], pairs_max: usize
 
 /// Removes pairs with the path of a better one.
 //= rfc8445#section-6.1.2.4  base and remote equal: the best stays
+//= rules#I12
 fn prune(pairs: &mut Vec<Pair>) {
     let mut kept = 0;
     for i in 0..pairs.len() {
@@ -107,6 +110,8 @@ fn prune(pairs: &mut Vec<Pair>) {
 
 /// Drops the worst pairs of whichever family has more, so that many addresses of a dead family cannot push the good one out.
 //= rfc8445#section-6.1.2.5  a limit on pairs
+//= rules#I14
+//= rules#G8
 fn cap(pairs: &mut Vec<Pair>, pairs_max: usize) {
     while pairs.len() > pairs_max {
         let v4 = pairs.iter().filter(|p| p.path.remote.is_ipv4()).count();
@@ -135,6 +140,7 @@ mod tests {
 
     //= rfc8445#section-6.1.2.2 type=test
     //= rfc8445#section-6.1.2.4 type=test
+    //= rules#I12 type=test
     #[test]
     fn dual_stack_checklist_matches_the_golden_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/ice/checklist_dual_stack.json");
@@ -157,6 +163,8 @@ mod tests {
 
     //= rfc8445#section-6.1.2.5 type=test
     //= rfc8445#section-6.1.2.6 type=test
+    //= rules#I14 type=test
+    //= rules#I15 type=test
     #[test]
     fn a_crowd_of_one_family_leaves_room_for_the_other() {
         let at = |text: String| text.parse::<SocketAddr>().expect("an address");

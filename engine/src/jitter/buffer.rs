@@ -188,6 +188,7 @@ impl JitterBuffer {
     ///
     /// The timestamp of an event is that of its start, so it says nothing about the line and is not used.
     //= rfc4733#section-2.5.2.2:audio  neither loss nor audio
+    //= rules#T10
     pub fn note_event(&mut self, ssrc: u32, seq: u16, _timestamp: u32, _now: Time) {
         let Some(stream) = self.stream.as_mut().filter(|s| s.ssrc == ssrc) else { return };
         if stream.note_event(seq) {
@@ -196,6 +197,7 @@ impl JitterBuffer {
     }
 
     /// What to play for the tick at `now`. Called every 20 ms, and again with the same `now` while [`is_owed`](Self::is_owed).
+    //= rules#J1
     pub fn tick(&mut self, now: Time) -> Playout<'_> {
         if self.owed <= 0 || self.tick_now != Some(now) {
             self.owed = self.owed.min(0) + FRAME;
@@ -301,6 +303,7 @@ impl JitterBuffer {
         }
     }
 
+    //= rules#P11
     fn start(&mut self, ssrc: u32, seq: u16, timestamp: u32, now: i64) {
         self.stats.skipped += self.store.len() as u64;
         self.store.clear();

@@ -74,6 +74,7 @@ impl Estimator {
     }
 
     /// The delay that would have been enough, in ticks; not yet clamped to the configured bounds.
+    //= rules#J1
     pub(super) fn target(&self) -> i64 {
         self.best.max(self.peak)
     }
@@ -85,6 +86,7 @@ impl Estimator {
     }
 
     /// The fastest packets have become slower (another path): what was known about the spread still holds, counted from them.
+    //= rules#J5
     fn reference_moved(&mut self, up_by: i64) {
         let down = (up_by / BUCKET_TICKS).clamp(0, BUCKETS as i64) as usize;
         if down > 0 {
@@ -164,6 +166,7 @@ mod tests {
         assert_eq!((e.target(), e.base()), (0, Some(777)));
     }
 
+    //= rules#J1 type=test
     #[test]
     fn the_target_covers_the_spread_and_comes_back_down() {
         let mut e = Estimator::new();
@@ -221,6 +224,7 @@ mod tests {
         assert_eq!((e.base(), e.target()), (Some(4_800), 0));
     }
 
+    //= rules#J5 type=test
     #[test]
     fn the_reference_follows_a_slower_clock() {
         let mut e = Estimator::new();

@@ -90,6 +90,7 @@ pub(super) enum Action {
     CatchUp,
 }
 
+//= rules#J2
 pub(super) fn choose(front: Option<&Front>, line: &Line) -> Action {
     let Some(front) = front else { return fill(line) };
     // Far beyond the bound, for instance after a stall of the path: no waiting for a cheap moment.
@@ -134,6 +135,7 @@ fn before_a_gap(front: &Front, line: &Line) -> Action {
     fill(line)
 }
 
+//= rules#J2
 fn fill(line: &Line) -> Action {
     // Concealment of more than about 100 ms is a drone (J2).
     if line.in_event || line.filled >= CONCEAL_TICKS_MAX { Action::Silence } else { Action::Conceal }
@@ -160,6 +162,7 @@ mod tests {
     const FRONT: Front = Front { gap: 0, delay: 1_920, duration: 960, after_loss: false, quiet: false, has_fec: true, followed: true };
     const LINE: Line = Line { filled: 0, steady: 100, target: 960, delay_max: 9_600, in_event: false };
 
+    //= rules#J2 type=test
     #[test]
     fn each_situation_has_its_action() {
         let due = |front: Front, line: Line| choose(Some(&front), &line);

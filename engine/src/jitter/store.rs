@@ -81,6 +81,7 @@ impl Store {
     }
 
     /// Puts a packet in its place; false if there is no room for it. The caller has made sure that `seq` is not there yet.
+    //= rules#J4
     pub(super) fn insert(&mut self, seq: i64, ts: i64, arrival: i64, duration: u16, payload: &[u8]) -> bool {
         debug_assert!(payload.len() <= OPUS_BYTES_MAX);
         if self.slots.len() == JITTER_SLOTS_MAX {

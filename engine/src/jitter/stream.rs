@@ -41,6 +41,7 @@ impl Stream {
 
     /// Locates an audio packet and, if it is in the stream, remembers it. `is_possible` says whether a packet with this extended
     /// timestamp can have arrived now.
+    //= rules#J3
     pub(super) fn locate(&mut self, seq: u16, timestamp: u32, is_possible: impl Fn(i64) -> bool) -> Place {
         let ext_seq = self.extend_seq(seq);
         let ext_ts = self.audio_ts_max + i64::from(timestamp.wrapping_sub(self.audio_ts_max as u32) as i32);
@@ -93,6 +94,7 @@ impl Stream {
         (to - from - events).max(0)
     }
 
+    //= rules#P13
     fn extend_seq(&self, seq: u16) -> i64 {
         self.seq_max + i64::from(seq.wrapping_sub(self.seq_max as u16) as i16)
     }
@@ -101,6 +103,7 @@ impl Stream {
         (-MISORDER_MAX..DROPOUT_MAX).contains(&(ext_seq - self.seq_max))
     }
 
+    //= rules#P14
     fn has_seen(&self, ext_seq: i64) -> bool {
         let back = self.seq_max - ext_seq;
         back >= 0 && self.seen >> back & 1 == 1
@@ -134,6 +137,7 @@ mod tests {
         true
     }
 
+    //= rules#P13 type=test
     #[test]
     fn both_numbers_wrap_without_a_jump() {
         let mut s = Stream::new(1, 0xfff0, 0xffff_f000);
@@ -144,6 +148,7 @@ mod tests {
     }
 
     //= rfc7587#section-4.1:duplicates type=test
+    //= rules#P14 type=test
     #[test]
     fn duplicates_and_reordering_within_a_hundred() {
         let mut s = Stream::new(1, 500, 0);
@@ -155,6 +160,7 @@ mod tests {
         assert_eq!(s.locate(499, 0xffff_fc40, any), Place::Suspect, "more than a hundred back");
     }
 
+    //= rules#P12 type=test
     #[test]
     fn a_jump_needs_two_in_a_row() {
         let mut s = Stream::new(1, 5_000, 1 << 20);
@@ -168,6 +174,7 @@ mod tests {
         assert_eq!(s.locate(5_003, 1_000, any), Place::Jump);
     }
 
+    //= rules#T10 type=test
     #[test]
     fn events_take_sequence_numbers_but_no_audio() {
         let mut s = Stream::new(1, 10, 0);

@@ -23,6 +23,7 @@ pub(crate) struct MediaSocket {
 
 impl MediaSocket {
     /// Binds `address`; port 0 lets the system choose.
+    //= rules#I38
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -80,6 +81,7 @@ mod tests {
     /// One socket sends the checks, the media and the consent of a call: what it marks, all of them carry.
     //= rfc8445#section-7.2.3 type=test
     //= rfc7675#section-6 type=test
+    //= rules#I38 type=test
     #[test]
     fn expedited_forwarding_is_on_the_wire_before_and_after_the_pair_is_locked() {
         for loopback in ["127.0.0.1:0", "[::1]:0"] {

@@ -77,6 +77,7 @@ impl Reception {
     }
 
     /// The report block of the interval that ends now; begins the next interval. `lsr` and `dlsr` are the caller's.
+    //= rules#C5
     pub(super) fn take_block(&mut self, lsr: u32, dlsr: u32) -> ReportBlock {
         //= rfc3550#appendix-A.3  fraction lost is that of the interval since the last report
         let expected = self.expected();
@@ -109,6 +110,7 @@ impl Reception {
     }
 
     /// A.1: whether `seq` belongs to the run. Two packets in a row after a jump begin a new run (P12).
+    //= rules#P12
     fn update_seq(&mut self, seq: u16) -> bool {
         let delta = seq.wrapping_sub(self.seq_max);
         if delta < DROPOUT_MAX {
@@ -140,6 +142,8 @@ impl Reception {
 
     /// A.8. All packets of one event carry one timestamp: only the first of them is a sample (C7, RFC 4733 section 2.5.2.2).
     //= rfc4733#section-2.5.2.2:jitter  one sample an event
+    //= rules#C5
+    //= rules#C7
     fn update_jitter(&mut self, timestamp: u32, is_event: bool, now: Time) {
         if is_event && self.event_timestamp.replace(timestamp) == Some(timestamp) {
             return;

@@ -71,6 +71,7 @@ pub struct Reporter {
 
 impl Reporter {
     /// A reporter that signs with `cname`, cut at 255 bytes. One call, one CNAME (P4); take a random one (RFC 7022 section 4.2).
+    //= rules#P4
     pub fn new(cname: &str, now: Time) -> Self {
         Self::with_clock(cname, RTP_CLOCK_HZ, now)
     }
@@ -107,6 +108,7 @@ impl Reporter {
     ///
     /// A new SSRC becomes the peer's stream at once and its statistics begin anew (P11); stragglers of the one before are not counted for
     /// half a second.
+    //= rules#P11
     pub fn received_rtp(&mut self, view: &RtpView<'_>, is_event: bool, now: Time) {
         if self.reception.as_ref().is_none_or(|r| r.ssrc != view.ssrc()) {
             if self.retired.is_some_and(|(ssrc, left)| ssrc == view.ssrc() && now.since(left) < STRAGGLERS_MAX) {
@@ -126,6 +128,8 @@ impl Reporter {
     /// compound is told as `RtcpMalformed` unless it carried that BYE. `own_ssrc` picks the blocks that are about us (C12). The round-trip
     /// time is taken on the `now` line from the sender report the peer names, so that steps of the wall clock and invented LSRs cannot
     /// bend it.
+    //= rules#C9
+    //= rules#C11
     pub fn received_rtcp(&mut self, compound: &[u8], own_ssrc: u32, now: Time) -> Result<bool, DropReason> {
         let compound = Compound::new_checked(compound)?;
         self.unheard_reports = 0;
@@ -161,6 +165,7 @@ impl Reporter {
     /// current timestamp, so that both name one instant.
     /// Returns the bytes written, at most [`REPORT_BYTES_MAX`]; 0 if `out` is too small. A sender report if a packet left since the last
     /// but one report, else a receiver report; SDES CNAME behind either (C1).
+    //= rules#C2
     pub fn write_report(
         &mut self,
         source: &RtpSource,
@@ -180,6 +185,7 @@ impl Reporter {
     /// Writes the last compound, with BYE (C10). No report is due afterwards.
     ///
     /// Same result as [`Self::write_report`]; call it once, after the last RTP packet.
+    //= rules#C10
     pub fn write_bye(&mut self, source: &RtpSource, ntp: u64, ticks_since_frame: u32, out: &mut [u8], now: Time) -> usize {
         self.due = None;
         self.write(source, ntp, ticks_since_frame, true, out, now)
@@ -204,10 +210,13 @@ impl Reporter {
 
     /// Whether three reports went out and nothing came back on RTCP (C14, RFC 8083 section 4.1): worth telling, not worth ending a call,
     /// as long as nobody has recorded whether Meta's relay reports at all.
+    //= rules#C14
     pub fn is_peer_silent(&self) -> bool {
         self.unheard_reports >= UNHEARD_REPORTS_MAX
     }
 
+    //= rules#C1
+    //= rules#C4
     fn write(&mut self, source: &RtpSource, ntp: u64, ticks_since_frame: u32, is_bye: bool, out: &mut [u8], now: Time) -> usize {
         let (packets, octets) = source.sent();
         //= rfc3550#section-6.4  a sender report if we sent since the report before the last one
@@ -242,6 +251,7 @@ impl Reporter {
         writer.finish()
     }
 
+    //= rules#C12
     fn take_report(&mut self, report: &Report<'_>, own_ssrc: u32, now: Time) {
         self.reporter_ssrc = Some(report.ssrc);
         for block in report.blocks().filter(|b| b.ssrc == own_ssrc) {
@@ -256,6 +266,7 @@ impl Reporter {
     }
 
     /// Time since the sender report that `lsr` names, less the time the peer sat on it (C6); none when that is negative or not ours.
+    //= rules#C6
     fn round_trip(&self, lsr: u32, dlsr: u32, now: Time) -> Option<Span> {
         if lsr == 0 {
             return None;

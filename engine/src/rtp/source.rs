@@ -8,6 +8,7 @@ use crate::rng::Entropy;
 use crate::wire::rtp::RtpHeader;
 
 /// The outgoing stream of a call, from first packet to last.
+//= rules#P4
 #[derive(Clone, Debug)]
 pub struct RtpSource {
     ssrc: u32,
@@ -21,6 +22,8 @@ pub struct RtpSource {
 
 impl RtpSource {
     /// A stream with random SSRC and timestamp, and a random first sequence number below 2^15 (P1, R11).
+    //= rules#R11
+    //= rules#P1
     pub fn new(entropy: &mut dyn Entropy) -> Self {
         //= rfc3711#section-3.3.1:start  a first sequence number below 2^15 keeps an early loss from being taken for a roll-over
         Self::with_start(entropy.u32(), (entropy.u32() & 0x7fff) as u16, entropy.u32())
@@ -44,6 +47,7 @@ impl RtpSource {
     }
 
     /// Header of the next audio packet; its timestamp is that of the current frame. Sequence moves by one.
+    //= rules#P3
     pub fn audio(&mut self, payload_type: u8) -> RtpHeader {
         //= rfc3551#section-4.1  the marker is on the first packet after silence only
         let marker = core::mem::take(&mut self.is_marker_due);
@@ -53,6 +57,7 @@ impl RtpSource {
     /// Header of a telephone-event packet: sequence moves by one, `timestamp` is that of the event's start on this line (T1 to T3).
     ///
     /// `marker` is set on the first packet of an event only; the marker of the audio line is untouched.
+    //= rules#T1
     pub fn event(&mut self, payload_type: u8, marker: bool, timestamp: u32) -> RtpHeader {
         debug_assert!(self.timestamp.wrapping_sub(timestamp) < 1 << 31, "an event cannot start in the future");
         //= rfc4733#section-2.1  SSRC, sequence and line of the audio
@@ -62,6 +67,7 @@ impl RtpSource {
 
     /// One 20 ms frame of media time has passed, whether a packet was sent or not (P2). `sent` is false for a frame without a packet; the
     /// next packet then carries the marker (P3). A telephone-event packet counts as sent.
+    //= rules#P2
     pub fn advance_frame(&mut self, sent: bool) {
         //= rfc7587#section-4.1  960 a frame, whatever the bandwidth
         //= meta#R-17  48 kHz
@@ -85,6 +91,7 @@ impl RtpSource {
         self.octets = self.octets.wrapping_add(payload_bytes as u32);
     }
 
+    //= rules#P1
     fn next(&mut self, payload_type: u8, marker: bool, timestamp: u32) -> RtpHeader {
         let header = RtpHeader { payload_type, marker, seq: self.seq, timestamp, ssrc: self.ssrc };
         self.seq = self.seq.wrapping_add(1);
@@ -117,6 +124,8 @@ mod tests {
     }
 
     //= rfc7587#section-4.1 type=test
+    //= rules#P2 type=test
+    //= rules#P3 type=test
     #[test]
     fn silence_moves_time_but_not_sequence_and_marks_what_follows() {
         let mut source = RtpSource::with_start(9, 5, 0);
@@ -132,6 +141,7 @@ mod tests {
 
     //= rfc4733#section-2.1 type=test
     //= rfc4733#section-2.5.1.6 type=test
+    //= rules#P1 type=test
     #[test]
     fn events_share_the_run_and_leave_the_audio_marker_alone() {
         let mut source = RtpSource::with_start(9, 5, 960);
@@ -147,6 +157,8 @@ mod tests {
     }
 
     //= rfc3711#section-3.3.1:start type=test
+    //= rules#R11 type=test
+    //= rules#P1 type=test
     #[test]
     fn starts_are_random_and_the_first_sequence_number_is_low() {
         let mut rng = SeededRng::new(1);

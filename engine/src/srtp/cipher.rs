@@ -79,6 +79,7 @@ impl Suite {
     }
 
     /// Bytes behind an SRTCP payload: tag and index.
+    //= rules#R5
     #[inline]
     pub(super) fn rtcp_trailer_bytes(&self) -> usize {
         RTCP_INDEX_BYTES
@@ -91,6 +92,7 @@ impl Suite {
 
     /// Encrypts behind `header_bytes` and writes the tag. `packet` ends with room for exactly the trailer.
     //= rfc3711#section-4.2  M = authenticated portion || ROC (R3)
+    //= rules#R3
     #[inline]
     pub(super) fn seal_rtp(&self, packet: &mut [u8], header_bytes: usize, ssrc: u32, index: u64) {
         let (body, trailer) = packet.split_at_mut(packet.len() - self.rtp_trailer_bytes());
@@ -135,6 +137,7 @@ impl Suite {
     /// Encrypts an RTCP compound and writes tag and index. `packet` ends with room for exactly the trailer.
     //= rfc3711#section-3.4  the tag stands behind the index
     //= rfc7714#section-17  with GCM the tag stands before the index (R4)
+    //= rules#R4
     pub(super) fn seal_rtcp(&self, packet: &mut [u8], ssrc: u32, index: u32) {
         let body_bytes = packet.len() - self.rtcp_trailer_bytes();
         let word = (RTCP_ENCRYPTED | index).to_be_bytes();
@@ -216,6 +219,7 @@ impl CmKeys {
     }
 
     //= rfc3711#section-4.1.1  IV = (k_s * 2^16) XOR (SSRC * 2^64) XOR (i * 2^16)
+    //= rules#R2
     #[inline]
     fn iv(&self, ssrc: u32, index: u64) -> u128 {
         self.salt ^ u128::from(ssrc) << 64 ^ u128::from(index) << 16
@@ -242,6 +246,7 @@ impl GcmKeys {
     }
 
     //= rfc7714#section-8.1  00 00 || SSRC || ROC || SEQ, XOR salt; section 9.1: 00 00 || SSRC || 00 00 || SRTCP index
+    //= rules#R2
     #[inline]
     fn nonce(&self, ssrc: u32, index: u64) -> u128 {
         // 48 bits either way: ROC and SEQ of SRTP, or 16 zero bits and the index of SRTCP.
@@ -367,6 +372,7 @@ fn rtcp_aad(packet: &[u8], word: [u8; 4]) -> [u8; 12] {
 /// Compares in constant time the leading bytes of `expected` with `tag` (R19). By words: `subtle` hides each comparison from the optimiser,
 /// and sixteen of them cost as much as a third of the packet's decryption.
 //= rfc3711#section-9.5.1  in constant time
+//= rules#R19
 #[inline]
 fn holds(expected: &[u8], tag: &[u8]) -> bool {
     let Some(expected) = expected.get(..tag.len()) else { return false };

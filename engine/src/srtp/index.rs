@@ -21,6 +21,7 @@ pub(super) enum NoIndex {
 /// index nearest to `highest`, in `0..2^48`. A wrong guess shows up as an authentication failure.
 /// RFC 3711 section 3.3.1; the roll-over counter steps forward or back by at most one.
 //= rfc3711#section-3.3.1  if s_l < 32768 and SEQ - s_l > 32768 then v = ROC - 1; if s_l >= 32768 and s_l - 32768 > SEQ then v = ROC + 1
+//= rules#R6
 pub(super) fn estimate(highest: Option<u64>, seq: u16) -> Result<u64, NoIndex> {
     let Some(highest) = highest else { return Ok(u64::from(seq)) };
     let (roc, last) = (highest >> 16, i32::from(highest as u16));
@@ -39,6 +40,7 @@ pub(super) fn estimate(highest: Option<u64>, seq: u16) -> Result<u64, NoIndex> {
 /// The index of the next packet to send, or `None` if `seq` does not lie within 2^15 - 1 ahead of `last`.
 ///
 /// A sender knows its own order, so nothing is guessed: an index is never used twice (R10).
+//= rules#R10
 pub(super) fn advance(last: Option<u64>, seq: u16) -> Option<u64> {
     let Some(last) = last else { return Some(u64::from(seq)) };
     match seq.wrapping_sub(last as u16) {
@@ -53,6 +55,7 @@ mod tests {
     use proptest::prelude::*;
 
     //= rfc3711#section-3.3.1 type=test
+    //= rules#R6 type=test
     #[test]
     fn rolls_over_in_both_directions() {
         assert_eq!(estimate(None, 65_535), Ok(65_535));
@@ -64,6 +67,7 @@ mod tests {
         assert_eq!(estimate(Some(0x1_8000), 0), Ok(0x1_0000), "exactly 2^15 behind stays in this counter");
     }
 
+    //= rules#R10 type=test
     #[test]
     fn a_sender_only_goes_forward() {
         assert_eq!(advance(None, 40_000), Some(40_000));

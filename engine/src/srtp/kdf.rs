@@ -29,6 +29,7 @@ pub(super) enum Label {
 /// `master_key` has 16 or 32 bytes, `master_salt` 12 or 14; a 12-byte salt is padded with zeros on the right (RFC 7714 section 11).
 /// Panics on other lengths: set-up path.
 //= rfc3711#section-4.3.1  x = key_id XOR master_salt, key_id = label || 0 with a derivation rate of zero (R1)
+//= rules#R1
 pub(super) fn derive(master_key: &[u8], master_salt: &[u8], label: Label, out: &mut [u8]) {
     assert!(matches!(master_salt.len(), 12 | 14), "an SRTP master salt has 12 or 14 bytes");
     let mut iv = [0; 16];

@@ -21,6 +21,7 @@ pub(super) struct RtpLayout {
 
 impl RtpLayout {
     /// Reads the header of `packet`, which is without its tag. The header never reaches beyond it.
+    //= rules#R14
     #[inline]
     pub(super) fn new(packet: &[u8]) -> Result<Self, DropReason> {
         let Some(fixed) = packet.first_chunk::<RTP_HEADER_BYTES>() else { return Err(DropReason::Truncated) };

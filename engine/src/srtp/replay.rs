@@ -22,6 +22,7 @@ impl Window {
     }
 
     /// Whether `index` is new and not older than the list reaches.
+    //= rules#R8
     pub(super) fn check(&self, index: u64) -> bool {
         match self.highest() {
             None => true,
@@ -58,6 +59,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     //= rfc3711#section-3.3.2 type=test
+    //= rules#R8 type=test
     #[test]
     fn reaches_exactly_128_back() {
         let mut window = Window::default();

@@ -58,6 +58,7 @@ impl Sender {
     /// most receivers that lose the packets before an early wrap can never find the roll-over counter (ours can). [`DropReason::KeyExhausted`] after
     /// 2^31 packets with counter mode (RFC 5764 section 4.1.2) and at index 2^48 with GCM (R15). [`DropReason::NoRoom`] if `buffer` is too
     /// short.
+    //= rules#R10
     #[inline]
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
         let layout = RtpLayout::new(buffer.get(..len).ok_or(DropReason::NoRoom)?)?;
@@ -82,6 +83,7 @@ impl Sender {
     /// Protects the RTCP compound in `buffer[..len]` in place and returns its new length. Room as for [`Self::protect_rtp`].
     ///
     /// Indexes count from 0 (R12). [`DropReason::KeyExhausted`] after 2^31 packets (R15).
+    //= rules#R15
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
         let ssrc = rtcp_ssrc(buffer.get(..len).ok_or(DropReason::NoRoom)?)?;
         let end = len + self.suite.rtcp_trailer_bytes();
@@ -156,6 +158,8 @@ impl Receiver {
     /// or older than 128 packets, [`DropReason::Auth`], [`DropReason::SsrcLimit`] for an authentic packet of one SSRC too many,
     /// [`DropReason::KeyExhausted`] behind index 2^48.
     //= rfc3711#section-3.3  index, replay check, authentication, decryption, update of ROC, s_l and replay list, in this order
+    //= rules#R7
+    //= rules#R16
     #[inline]
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
         let len = packet.len().checked_sub(self.suite.rtp_trailer_bytes()).ok_or(DropReason::Truncated)?;
@@ -198,6 +202,8 @@ impl Receiver {
     /// [`Self::unprotect_rtp`] does, with [`DropReason::RtcpMalformed`] for the version.
     ///
     /// E = 0 is [`DropReason::NotEncrypted`], found before the tag is looked at because the packet is dropped either way (R13).
+    //= rules#R12
+    //= rules#R13
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
         let len = packet.len().checked_sub(self.suite.rtcp_trailer_bytes()).ok_or(DropReason::Truncated)?;
         let ssrc = rtcp_ssrc(&packet[..len])?;
@@ -242,6 +248,7 @@ const RTCP_INDEX_END: u32 = 1 << 31;
 
 //= rfc3711#section-9.2  at most 2^48 SRTP packets per key; RFC 5764 section 4.1.2 sets 2^31 for the counter mode profiles (R15)
 //= rfc5764#section-4.1.2:lifetime  2^31 packets of a counter-mode key
+//= rules#R15
 const fn rtp_packets_max(profile: Profile) -> u64 {
     match profile {
         Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => 1 << 31,

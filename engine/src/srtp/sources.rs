@@ -25,6 +25,7 @@ pub(super) enum Kind {
 /// Contexts of the peer's SSRCs.
 //= rfc3711#section-3.2.1  a context per SSRC
 //= rfc3711#section-3.2.1:bound  made by authentic packets, and not many
+//= rules#R9
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Sources {
     entries: [Source; SRTP_SSRCS_MAX],
@@ -71,6 +72,7 @@ impl Sources {
         Ok(())
     }
 
+    //= rules#R18
     #[cold]
     fn commit_new(&mut self, ssrc: u32) -> Result<usize, DropReason> {
         if self.retired[..self.retired_used].contains(&ssrc) {
@@ -125,6 +127,7 @@ mod tests {
         assert_eq!(sources, before);
     }
 
+    //= rules#R18 type=test
     #[test]
     fn retirement_is_bounded() {
         let mut sources = Sources::default();

@@ -96,6 +96,7 @@ fn unprotect_rtcp(receiver: &mut Receiver, wire: &[u8]) -> Result<Vec<u8>, DropR
 
 //= rfc3711#section-4.3.1 type=test
 //= rfc3711#section-4.3.2 type=test
+//= rules#R1 type=test
 #[test]
 fn derives_the_keys_of_the_rfcs() {
     for case in golden("srtp/kdf.json")["cases"].as_array().expect("cases") {
@@ -154,6 +155,9 @@ fn primitives_give_the_known_answers() {
 //= rfc3711#section-3.4 type=test
 //= rfc3711#section-4.1.1 type=test
 //= rfc3711#section-4.2 type=test
+//= rules#R2 type=test
+//= rules#R3 type=test
+//= rules#R4 type=test
 #[test]
 fn packets_of_other_stacks_are_met_byte_for_byte() {
     for path in PATHS {
@@ -213,6 +217,8 @@ fn packets_of_the_live_libsrtp_are_met_over_roll_overs() {
 
 //= rfc3711#section-3.3 type=test
 //= rfc3711#section-3.3.2 type=test
+//= rules#R7 type=test
+//= rules#R8 type=test
 #[test]
 fn receivers_live_through_the_scenarios() {
     let mut packets = 0;
@@ -249,6 +255,7 @@ fn receivers_live_through_the_scenarios() {
 }
 
 //= rfc5764#section-4.2:direction type=test
+//= rules#D17 type=test
 #[test]
 fn keys_of_real_handshakes_fit() {
     for name in ["dtls/handshake_cm80.json", "dtls/handshake_gcm128.json"] {
@@ -282,6 +289,7 @@ fn keys_of_real_handshakes_fit() {
 
 //= rfc3711#section-9.1 type=test
 //= rfc3711#section-9.1:ssrc type=test
+//= rules#R10 type=test
 #[test]
 fn a_sender_never_uses_an_index_twice() {
     let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, Path::Best);
@@ -301,6 +309,7 @@ fn a_sender_never_uses_an_index_twice() {
 }
 
 //= rfc3711#section-9.2 type=test
+//= rules#R15 type=test
 #[test]
 fn keys_end_instead_of_wrapping() {
     for profile in PROFILES {
@@ -322,6 +331,7 @@ fn keys_end_instead_of_wrapping() {
 }
 
 //= rfc5764#section-4.1.2:tags type=test
+//= rules#R5 type=test
 #[test]
 fn trailers_have_the_lengths_of_the_profile() {
     for (profile, rtp_bytes, rtcp_bytes) in [
@@ -337,6 +347,7 @@ fn trailers_have_the_lengths_of_the_profile() {
 }
 
 //= rfc3711#section-3.2.1:bound type=test
+//= rules#R18 type=test
 #[test]
 fn only_authentic_packets_take_room_for_an_ssrc() {
     let (key, salt) = (&KEY[..16], &SALT);
@@ -363,6 +374,7 @@ fn only_authentic_packets_take_room_for_an_ssrc() {
 }
 
 //= rfc3711#section-3.2.1 type=test
+//= rules#R9 type=test
 #[test]
 fn roll_over_counters_belong_to_an_ssrc_and_wait_for_it() {
     for profile in PROFILES {
@@ -387,6 +399,7 @@ fn sizes_are_what_the_documentation_says() {
 }
 
 //= rfc5764#section-4.1.2:lifetime type=test
+//= rules#R15 type=test
 #[test]
 fn r15_a_key_protects_so_many_packets_and_then_none() {
     for (profile, life) in PROFILES.into_iter().zip([1 << 31, 1 << 31, 1 << 48, 1 << 48]) {
@@ -401,6 +414,7 @@ fn r15_a_key_protects_so_many_packets_and_then_none() {
     }
 }
 
+//= rules#R6 type=test
 #[test]
 fn r6_a_late_packet_steps_back_over_a_roll_over_but_never_before_the_start() {
     for profile in PROFILES {
@@ -423,6 +437,7 @@ fn r6_a_late_packet_steps_back_over_a_roll_over_but_never_before_the_start() {
 
 /// Seed 9818: everything before the wrap was lost. The counter is found by the tag, once, and nothing but an authentic packet moves it.
 //= rfc3711#section-3.3.1:lost-wrap type=test
+//= rules#R11 type=test
 #[test]
 fn r11_a_stream_of_which_everything_before_the_wrap_was_lost_is_met() {
     for profile in PROFILES {
@@ -452,6 +467,7 @@ fn r11_a_stream_of_which_everything_before_the_wrap_was_lost_is_met() {
     }
 }
 
+//= rules#R12 type=test
 #[test]
 fn r12_a_first_srtcp_index_of_0_or_1_is_taken() {
     for first in [0, 1] {
@@ -465,6 +481,7 @@ fn r12_a_first_srtcp_index_of_0_or_1_is_taken() {
 }
 
 //= rfc3711#section-3.4:unencrypted type=test
+//= rules#R13 type=test
 #[test]
 fn r13_srtcp_that_says_it_is_plain_is_refused() {
     for profile in PROFILES {
@@ -478,6 +495,7 @@ fn r13_srtcp_that_says_it_is_plain_is_refused() {
     }
 }
 
+//= rules#R14 type=test
 #[test]
 fn r14_lengths_are_judged_before_anything_is_read() {
     for profile in PROFILES {
@@ -501,6 +519,7 @@ fn r14_lengths_are_judged_before_anything_is_read() {
     }
 }
 
+//= rules#R16 type=test
 #[test]
 fn r16_an_mki_or_any_byte_too_many_is_no_packet() {
     for profile in PROFILES {
@@ -518,6 +537,7 @@ fn r16_an_mki_or_any_byte_too_many_is_no_packet() {
     }
 }
 
+//= rules#R17 type=test
 #[test]
 fn r17_failures_end_nothing_whatever_their_number() {
     let (mut sender, mut receiver) = pair(Profile::AeadAes128Gcm, Path::Best);
@@ -531,6 +551,8 @@ fn r17_failures_end_nothing_whatever_their_number() {
     assert_eq!(unprotect(&mut receiver, &wire), Ok(rtp(1, 1, b"payload")));
 }
 
+//= rules#R19 type=test
+//= rules#G9 type=test
 #[test]
 fn r19_no_key_is_shown() {
     let (sender, receiver) = pair(Profile::AeadAes256Gcm, Path::Best);
@@ -586,6 +608,8 @@ fn any_rtp() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     /// Round trip, all paths bit for bit alike, and any flipped bit is found and changes nothing.
+    //= rules#R3 type=test
+    //= rules#R7 type=test
     #[test]
     fn all_paths_agree_on_any_packet(
         plain in any_rtp(), key in any::<[u8; 32]>(), salt in any::<[u8; 14]>(), roc in any::<u32>(), flip in any::<prop::sample::Index>()
@@ -618,6 +642,7 @@ proptest! {
         }
     }
 
+    //= rules#R4 type=test
     #[test]
     fn all_paths_agree_on_any_compound(
         body in prop::collection::vec(any::<u8>(), 0..600), ssrc in any::<u32>(), index in 0u32..1 << 31, flip in any::<prop::sample::Index>()
@@ -699,6 +724,7 @@ proptest! {
         }
     }
 
+    //= rules#R14 type=test
     #[test]
     fn noise_is_dropped(mut data in prop::collection::vec(any::<u8>(), 0..200), version in any::<bool>()) {
         if version && !data.is_empty() {

@@ -22,6 +22,8 @@ pub enum PacketKind {
 ///
 /// The second byte is taken whole, marker bit included: masked, an RR would read as payload type 73. A datagram of one byte in the RTP
 /// range is `Rtp`, and its parser will call it truncated. ZRTP (16 to 19), TURN channels (64 to 79) and QUIC are `Unknown`.
+//= rules#X1
+//= rules#X2
 pub fn classify(datagram: &[u8]) -> PacketKind {
     //= rfc5764#section-5.1.2  by the first byte
     //= rfc7983#section-7  first byte decides
@@ -41,6 +43,8 @@ mod tests {
 
     //= rfc5764#section-5.1.2 type=test
     //= rfc7983#section-7 type=test
+    //= rules#X1 type=test
+    //= rules#X2 type=test
     #[test]
     fn first_and_second_bytes_as_in_the_table() {
         let file = golden::read("demux/first_byte.json");
@@ -64,6 +68,7 @@ mod tests {
         }
     }
 
+    //= rules#X4 type=test
     #[test]
     fn short_datagrams_have_a_class_too() {
         assert_eq!(classify(&[]), PacketKind::Unknown);

@@ -44,6 +44,7 @@ impl TelephoneEvent {
 }
 
 /// The event code of a key, 0 to 15, or 16 for `!` (flash); letters in either case.
+//= rules#T9
 pub fn event_of(symbol: char) -> Option<u8> {
     let wanted = u8::try_from(symbol).ok()?.to_ascii_uppercase();
     SYMBOLS.iter().position(|&s| s == wanted).map(|code| code as u8)
@@ -80,6 +81,7 @@ mod tests {
     }
 
     //= rfc4733#section-3.2 type=test
+    //= rules#T9 type=test
     #[test]
     fn keys_and_codes_map_both_ways() {
         for (code, symbol) in "0123456789*#ABCD!".chars().enumerate() {
@@ -93,6 +95,7 @@ mod tests {
     }
 
     //= rfc4733#section-2.3.3 type=test
+    //= rules#T1 type=test
     #[test]
     fn the_reserved_bit_is_ignored_and_never_sent() {
         let block = TelephoneEvent { event: 5, end: true, volume: 63, duration: 800 };
@@ -103,6 +106,7 @@ mod tests {
 
     proptest! {
         //= rfc4733#section-2.3.4 type=test
+        //= rules#T9 type=test
         #[test]
         fn round_trip(event: u8, end: bool, volume in 0_u8..64, duration: u16) {
             let block = TelephoneEvent { event, end, volume, duration };

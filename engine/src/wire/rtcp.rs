@@ -17,6 +17,7 @@ impl<'a> Compound<'a> {
     ///
     /// Errors: `Truncated` when a header or packet is cut, `RtcpMalformed` for another version or padding in the middle. Nothing of such a
     /// compound is used.
+    //= rules#G6
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, DropReason> {
         let mut rest = bytes;
         loop {
@@ -77,6 +78,7 @@ pub struct Packets<'a> {
     rest: &'a [u8],
 }
 
+//= rules#C8
 impl<'a> Iterator for Packets<'a> {
     type Item = Packet<'a>;
 

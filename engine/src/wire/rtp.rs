@@ -19,6 +19,8 @@ impl<'a> RtpView<'a> {
     ///
     /// For packets in the clear only: in SRTP the padding count is encrypted, use [`header_extent`] before decryption.
     /// Errors: `Truncated` when a length points past the end, `RtpMalformed` for another version or impossible padding.
+    //= rules#P8
+    //= rules#G6
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, DropReason> {
         let header_bytes = header_extent(bytes)?;
         let room = bytes.len() - header_bytes;
@@ -136,6 +138,7 @@ pub struct Extensions<'a> {
     rest: &'a [u8],
 }
 
+//= rules#P9
 impl<'a> Iterator for Extensions<'a> {
     type Item = Extension<'a>;
 
@@ -179,6 +182,7 @@ pub struct RtpHeader {
 
 impl RtpHeader {
     /// Writes the 12 bytes at the start of `out`.
+    //= rules#P6
     pub fn emit(&self, out: &mut [u8; 12]) {
         debug_assert!(self.payload_type < 128, "payload types have seven bits");
         out[0] = 0x80;

@@ -108,6 +108,7 @@ impl<'a> StunView<'a> {
     /// Checks header, attribute lengths and the place of FINGERPRINT; refuses every method but Binding.
     ///
     /// Integrity and fingerprint values are not checked here: see [`Self::authenticate`].
+    //= rules#G6
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, DropReason> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(DropReason::Oversized);

@@ -10,6 +10,7 @@ use tipring_engine::ice::{Candidate, CandidateKind};
 use super::error::SdpWarningKind;
 
 /// Reads the value of an `a=candidate` line. The error says why it is to be skipped.
+//= rules#I10
 pub(super) fn parse(value: &str) -> Result<Candidate, SdpWarningKind> {
     use SdpWarningKind as Skip;
 
@@ -95,6 +96,7 @@ pub(super) fn write(out: &mut String, candidate: &Candidate) {
 }
 
 /// Whether a host can be at this address at all.
+//= rules#I11
 pub(super) fn is_somewhere(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),

@@ -21,6 +21,7 @@ pub(super) enum Kind {
 }
 
 /// Reads a description of one audio stream.
+//= rules#I37
 pub(super) fn read(text: &str, kind: Kind, exchange: KeyExchange) -> Result<RemoteSdp, SdpError> {
     let mut warnings = Vec::new();
     let layout = lines::cut(text, &mut warnings)?;
@@ -188,6 +189,7 @@ fn check_protocol(line: &MediaLine<'_>) -> Result<(), SdpError> {
     }
 }
 
+//= rules#D21
 fn read_fingerprints(scope: &Scope<'_>, warnings: &mut Vec<SdpWarning>) -> Result<Vec<Fingerprint>, SdpError> {
     let mut lines: Vec<_> = scope.media("fingerprint").collect();
     if lines.is_empty() {
@@ -224,6 +226,7 @@ fn parse_fingerprint(hex: &str) -> Option<Fingerprint> {
     words.next().is_none().then_some(Fingerprint(bytes))
 }
 
+//= rules#I5
 fn read_credentials(scope: &Scope<'_>) -> Result<Credentials, SdpError> {
     let missing = SdpError::missing(SdpErrorKind::NoCredentials);
     let (ufrag_line, ufrag) = scope.media_first("ice-ufrag").ok_or(missing)?;
@@ -239,6 +242,7 @@ fn read_credentials(scope: &Scope<'_>) -> Result<Credentials, SdpError> {
     Ok(Credentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() })
 }
 
+//= rules#D20
 fn read_role(scope: &Scope<'_>, kind: Kind, warnings: &mut Vec<SdpWarning>) -> Result<SetupRole, SdpError> {
     let Some((number, value)) = scope.media_first("setup") else {
         warn(warnings, SdpWarningKind::NoSetup, 0);
@@ -272,6 +276,7 @@ fn check_direction(scope: &Scope<'_>, warnings: &mut Vec<SdpWarning>) -> Result<
 }
 
 /// Payload types in the peer's order and meaning (A6), and what its Opus decoder wants.
+//= rules#X2
 fn read_codecs(scope: &Scope<'_>, line: &MediaLine<'_>, warnings: &mut Vec<SdpWarning>) -> Result<(MediaParams, String), SdpError> {
     let encoding_of = |format: &str| {
         scope.media("rtpmap").find_map(|(_, value)| {

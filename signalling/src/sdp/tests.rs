@@ -60,6 +60,8 @@ fn refusal(text: &str) -> SdpErrorKind {
     read_offer(text).expect_err("must be refused").kind
 }
 
+//= rules#I5 type=test
+//= rules#I36 type=test
 #[test]
 fn metas_own_descriptions_read_as_documented() {
     for case in golden("meta_samples")["cases"].as_array().expect("cases") {
@@ -106,6 +108,8 @@ fn descriptions_of_browsers_read_too() {
 }
 
 //= rfc8445#section-15 type=test
+//= rules#I10 type=test
+//= rules#I11 type=test
 #[test]
 fn candidate_lines_read_or_are_skipped() {
     for case in golden("candidate_lines")["cases"].as_array().expect("cases") {
@@ -169,6 +173,8 @@ fn hostile_descriptions_end_as_written_down() {
     }
 }
 
+//= rules#D20 type=test
+//= rules#D21 type=test
 #[test]
 fn refusals_say_what_where_and_what_to_do() {
     use SdpErrorKind as Kind;
@@ -203,6 +209,7 @@ fn refusals_say_what_where_and_what_to_do() {
 }
 
 //= meta#R-16 type=test
+//= rules#I37 type=test
 #[test]
 fn what_meta_has_been_seen_to_do_is_tolerated() {
     let offer = offer();
@@ -247,6 +254,7 @@ fn what_meta_has_been_seen_to_do_is_tolerated() {
 //= meta#R-18 type=test
 //= meta#R-20 type=test
 //= meta#R-28 type=test
+//= rules#D20 type=test
 #[test]
 fn our_answer_is_the_documented_one() {
     let offer = read_offer(&offer()).expect("offer");
@@ -290,6 +298,12 @@ fn our_answer_is_the_documented_one() {
 //= meta#R-40 type=test
 //= meta#R-21 type=test
 //= meta#R-16 type=test
+//= rules#I36 type=test
+//= rules#I37 type=test
+//= rules#D21 type=test
+//= rules#P6 type=test
+//= rules#C11 type=test
+//= rules#T9 type=test
 #[test]
 fn our_answer_obeys_each_written_rule() {
     let text = write_answer(&read_offer(&offer()).expect("offer"), &local(), u64::MAX);
@@ -325,6 +339,40 @@ fn our_answer_obeys_each_written_rule() {
     }
 }
 
+//= rules#D21 type=test
+#[test]
+fn d21_weak_hashes_are_passed_over_beside_a_sha_256_and_refused_alone() {
+    let offer = offer();
+    let expected = read_offer(&offer).expect("plain").params.fingerprints;
+    let weak = format!("a=fingerprint:sha-1 {}\r\na=fingerprint:md5 {}", ["00"; 20].join(":"), ["00"; 16].join(":"));
+    let beside = read_offer(&with(&offer, "a=fingerprint:sha-256", &format!("{weak}\r\na=fingerprint:sha-256"))).expect("one suffices");
+    assert_eq!(beside.params.fingerprints, expected);
+    assert_eq!(beside.warnings.iter().filter(|w| w.kind == SdpWarningKind::FingerprintHash).count(), 2);
+    for alone in ["sha-1", "md5", "md2"] {
+        let text = with(&offer, "a=fingerprint:sha-256", &format!("a=fingerprint:{alone}"));
+        assert!(refusal(&text) == SdpErrorKind::FingerprintHash, "{alone}");
+    }
+    let second = format!("a=fingerprint:SHA-256 {}\r\na=fingerprint:sha-256", ["ab"; 32].join(":"));
+    let both = read_offer(&with(&offer, "a=fingerprint:sha-256", &second)).expect("two").params.fingerprints;
+    assert!(both.len() == 2 && both.contains(&expected[0]));
+}
+
+//= rules#X2 type=test
+#[test]
+fn x2_payload_types_that_look_like_rtcp_are_not_taken() {
+    let renumbered = |opus: u8, dtmf: u8| {
+        let text = with(&with(&offer(), "SAVPF 111 126", &format!("SAVPF {opus} {dtmf}")), ":111 ", &format!(":{opus} "));
+        with(&text, ":126 ", &format!(":{dtmf} "))
+    };
+    for pt in [64, 72, 79, 95] {
+        assert!(refusal(&renumbered(pt, 126)) == SdpErrorKind::NoOpus, "{pt}");
+        assert_eq!(read_offer(&renumbered(111, pt)).expect("speech goes without digits").params.media.dtmf_payload_type, None, "{pt}");
+    }
+    for pt in [63, 96] {
+        assert_eq!(read_offer(&renumbered(pt, 126)).expect("a free number").params.media.opus_payload_type, pt);
+    }
+}
+
 #[test]
 fn further_sections_are_rejected_in_place() {
     let offer = offer();
@@ -345,6 +393,7 @@ fn an_answer_without_candidates_points_nowhere() {
     assert!(answer.contains("m=audio 9 ") && answer.contains("c=IN IP4 0.0.0.0\r\n"));
 }
 
+//= rules#G9 type=test
 #[test]
 fn debug_shows_no_password() {
     let read = read_offer(&offer()).expect("offer");

@@ -89,6 +89,8 @@ fn session_lines(out: &mut String, local: &LocalParams, bundle: Option<&str>, se
     line(out, format_args!("a=msid-semantic: WMS {}", stream_id(&local.cname)));
 }
 
+//= rules#I36
+//= rules#T9
 fn audio_section(out: &mut String, audio: &Audio<'_>, local: &LocalParams) {
     let default = default_address(&local.candidates);
     let opus = audio.media.opus_payload_type;

@@ -119,6 +119,7 @@ impl Routes {
     }
 
     /// What becomes of a delivery, and its body if that was read.
+    //= rules#G11
     async fn take(&self, table: &Table, request: Request<Incoming>) -> (WebhookResult, Option<Bytes>) {
         // Without the header nothing can be proven: the body is not even read.
         let Some(header) = request.headers().get("x-hub-signature-256").cloned() else { return (WebhookResult::SignatureMissing, None) };

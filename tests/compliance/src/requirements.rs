@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The documents whose requirements are listed, in the order of the report.
-const DOCUMENTS: &[&str] = &["rfc8445", "rfc7675", "rfc5764", "rfc3711", "rfc4733", "rfc7587", "meta"];
+const DOCUMENTS: &[&str] = &["rfc8445", "rfc7675", "rfc5764", "rfc3711", "rfc4733", "rfc7587", "meta", "rules"];
 
 /// How binding a requirement is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]

@@ -122,6 +122,7 @@ fn digits_pass_both_ways_with_the_clock_of_each_side() {
     assert_eq!((view.payload_type(), view.payload()), (101, &five(1_920)[..]));
 }
 
+//= rules#C3 type=test
 #[test]
 fn hold_stops_speech_and_not_reports() {
     let mut leg = leg(RtpLegParams { rtcp: RtcpPort::Next, ..RtpLegParams::opus(address(FAR)) });

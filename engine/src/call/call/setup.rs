@@ -39,6 +39,7 @@ impl Call {
 
     //= meta#R-25  DTLS starts only after the success response to the nominating check (I26)
     //= rfc5764#section-3  on the nominated pair
+    //= rules#I26
     pub(super) fn start_dtls(&mut self, rtt: Span, now: Time) {
         let Some(remote) = &self.remote else { return };
         match Dtls::new(&self.config.dtls, self.dtls_role, &remote.fingerprints, rtt, now) {
@@ -52,6 +53,8 @@ impl Call {
         }
     }
 
+    //= rules#I33
+    //= rules#D19
     pub(super) fn drain_dtls(&mut self, now: Time) {
         while let Some(event) = self.dtls.as_mut().and_then(Dtls::poll_event) {
             match event {
@@ -69,6 +72,7 @@ impl Call {
         }
     }
 
+    //= rules#D18
     pub(super) fn keys_ready(&mut self, keying: &Keying, now: Time) {
         let Some(remote) = &self.remote else { return };
         //= rfc5764#section-5.1.1  no SRTP before the handshake is complete
@@ -93,6 +97,7 @@ impl Call {
     }
 
     /// Gives the library's object back; only a ready-made close_notify stays. A server waits for media: it proves that our last flight arrived (D7).
+    //= rules#D7
     pub(super) fn release_tls(&mut self, now: Time) {
         self.tls_release_at = None;
         if self.dtls_role == DtlsRole::Server && self.stats.milestones.first_rtp_in.is_none() {
@@ -120,6 +125,7 @@ impl Call {
 }
 
 /// Who sends the ClientHello, from both `a=setup` values (D20, `whatsapp-calling.md` 4.3).
+//= rules#D20
 pub(super) fn dtls_role(ours: SetupRole, theirs: SetupRole) -> Result<DtlsRole, SetupError> {
     match (ours, theirs) {
         (SetupRole::Active, SetupRole::Active) | (SetupRole::Passive, SetupRole::Passive) => {

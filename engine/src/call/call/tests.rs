@@ -18,6 +18,7 @@ use core::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 mod receive;
+mod rules;
 
 const RELAY_PWD: &str = "sGUUAvS/fOjzPtIoL72o2g==";
 const PEER_SSRC: u32 = 0x5eed_0001;
@@ -303,6 +304,10 @@ impl Rig {
 //= rfc4733#section-2.1 type=test
 //= meta#R-19 type=test
 //= meta#R-20 type=test
+//= rules#C4 type=test
+//= rules#T1 type=test
+//= rules#T3 type=test
+//= rules#T4 type=test
 #[test]
 fn digits_replace_the_audio_of_their_frames_and_the_line_runs_on() {
     let asked = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -398,6 +403,8 @@ fn report(rig: &Rig, fraction_lost: u8) -> Vec<u8> {
 
 //= meta#R-39 type=test
 //= meta#R-29 type=test
+//= rules#P7 type=test
+//= rules#C3 type=test
 #[test]
 fn a_relay_that_never_sends_is_told_once_and_the_call_stays_up() {
     let mut rig = Rig::open(MediaParams::default(), mute());
@@ -483,6 +490,7 @@ fn tone(phase: f64, frames: usize) -> Arc<[i16]> {
 //= rfc7587#section-7.1:loss type=test
 //= rfc7587#section-8 type=test
 //= rfc7587#section-7.1 type=test
+//= rules#C13 type=test
 #[test]
 fn the_encoder_follows_fmtp_and_reports() {
     let media = MediaParams { bitrate_bps_max: 24_000, playback_rate_hz_max: 8_000, ..MediaParams::default() };
@@ -529,6 +537,7 @@ fn cbr_gives_packets_of_one_size() {
 }
 
 //= rfc5764#section-5.1.2:early type=test
+//= rules#D18 type=test
 #[test]
 fn media_that_overtakes_the_handshake_is_kept_up_to_a_bound_and_played() {
     let (port, hears) = Hears::new();
@@ -561,6 +570,8 @@ fn sender_info(compound: &[u8]) -> (SenderInfo, bool) {
 }
 
 //= rfc3550#section-6.4.1 type=test
+//= rules#C4 type=test
+//= rules#C10 type=test
 #[test]
 fn every_report_the_bye_too_names_the_instant_it_is_written() {
     let mut rig = Rig::open(MediaParams::default(), mute());
@@ -626,6 +637,7 @@ fn ports_are_exchanged_in_the_middle_of_a_wave_without_a_click() {
 
 //= meta#R-18 type=test
 //= meta#R-39 type=test
+//= rules#P7 type=test
 #[test]
 fn packets_leave_every_20_ms_whatever_the_port_does() {
     let mut said = 0_usize;
@@ -659,6 +671,7 @@ fn packets_leave_every_20_ms_whatever_the_port_does() {
 }
 
 //= rfc4733#section-2.5.1:call type=test
+//= rules#T6 type=test
 #[test]
 fn digits_replace_forwarded_frames_too() {
     let mut rig = Rig::open(MediaParams::default(), Box::new(crate::bridge::PromptEcho::default()));

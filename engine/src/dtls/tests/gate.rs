@@ -54,6 +54,7 @@ fn connect_shaped(mut shape: impl FnMut(Vec<Vec<u8>>) -> Vec<Vec<u8>>, cut: usiz
 }
 
 //= rfc6347#section-4.2.3 type=test
+//= rules#D12 type=test
 #[test]
 fn flights_cut_reversed_overlapping_or_doubled_connect_without_a_timer() {
     for (cut, overlap) in [(256, 0), (100, 30), (17, 5), (1, 0)] {
@@ -87,6 +88,7 @@ fn a_finished_that_overtakes_its_change_cipher_spec_is_kept() {
 }
 
 //= rfc6347#section-4.2.3 type=test
+//= rules#D12 type=test
 #[test]
 fn the_fragment_vectors_reassemble() {
     let file = golden("fragments");
@@ -119,6 +121,7 @@ fn hello_verify_request(record_seq: u8, cookie: &[u8]) -> Vec<u8> {
 }
 
 //= rfc6347#section-4.2.1 type=test
+//= rules#D4 type=test
 #[test]
 fn a_cookie_of_any_length_comes_back_in_an_otherwise_equal_hello() {
     for cookie_bytes in [1usize, 20, 255] {
@@ -188,6 +191,8 @@ fn assert_survived(name: &str, hostile: &[u8]) {
 }
 
 /// Every case of the vectors, in both roles and at three moments: better than `measured.with_gate` asks, where four still bite.
+//= rules#D13 type=test
+//= rules#D30 type=test
 #[test]
 fn hostile_datagrams_from_the_peers_own_address_end_nothing() {
     let file = golden("hostile_datagrams");
@@ -199,6 +204,8 @@ fn hostile_datagrams_from_the_peers_own_address_end_nothing() {
 }
 
 /// What D30 names beyond the vectors.
+//= rules#D22 type=test
+//= rules#D30 type=test
 #[test]
 fn more_hostile_datagrams_end_nothing() {
     for (name, hex) in [
@@ -228,6 +235,7 @@ fn more_hostile_datagrams_end_nothing() {
 }
 
 //= rfc6347#section-4.1.2.7 type=test
+//= rules#D14 type=test
 #[test]
 fn a_forged_alert_is_evidence_only() {
     let both = default_context();
@@ -286,6 +294,7 @@ fn forged_fragments_fill_no_memory_and_block_no_genuine_ones() {
 }
 
 proptest! {
+    //= rules#D30 type=test
     #[test]
     fn the_gate_lets_in_only_what_it_wrote(datagram in proptest::collection::vec(any::<u8>(), 0..200), kind in 20u8..24, len in 0u8..190) {
         let mut datagram = datagram;

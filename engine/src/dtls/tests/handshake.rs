@@ -7,6 +7,7 @@ const GCM: Profile = Profile::AeadAes128Gcm;
 const CM: Profile = Profile::Aes128CmSha1_80;
 
 //= rfc5764#section-4.2 type=test
+//= rules#D16 type=test
 #[test]
 fn each_profile_connects_and_mirrors_its_keys() {
     for profile in [GCM, CM, Profile::AeadAes256Gcm, Profile::Aes128CmSha1_32] {
@@ -21,6 +22,8 @@ fn each_profile_connects_and_mirrors_its_keys() {
 
 //= rfc5764#section-4.1.1:offer type=test
 //= rfc5764#section-4.1.3 type=test
+//= rules#D2 type=test
+//= rules#D26 type=test
 #[test]
 fn the_offer_keeps_its_order() {
     let mut world = World::new(&default_context(), &context(&[CM, GCM]), |_, _, _| Fate::Deliver);
@@ -33,6 +36,8 @@ fn the_offer_keeps_its_order() {
 }
 
 //= rfc6347#section-4.2.4 type=test
+//= rules#D6 type=test
+//= rules#D7 type=test
 #[test]
 fn every_datagram_lost_in_turn_is_repaired() {
     let both = default_context();
@@ -53,6 +58,7 @@ fn every_datagram_lost_in_turn_is_repaired() {
     }
 }
 
+//= rules#D24 type=test
 #[test]
 fn small_datagrams_lost_doubled_or_late_are_repaired() {
     let config = DtlsConfig { mtu_bytes: 300, ..DtlsConfig::default() };
@@ -70,6 +76,11 @@ fn small_datagrams_lost_doubled_or_late_are_repaired() {
 }
 
 //= meta#R-27 type=test
+//= rules#X5 type=test
+//= rules#D6 type=test
+//= rules#D11 type=test
+//= rules#D23 type=test
+//= rules#D24 type=test
 #[test]
 fn each_flight_is_one_datagram() {
     let both = default_context();
@@ -81,6 +92,10 @@ fn each_flight_is_one_datagram() {
 }
 
 //= rfc6347#section-4.2.4.1 type=test
+//= rules#D8 type=test
+//= rules#D9 type=test
+//= rules#D10 type=test
+//= rules#D25 type=test
 #[test]
 fn the_retransmission_schedule_is_exact() {
     let cases = [
@@ -119,6 +134,9 @@ fn the_retransmission_schedule_is_exact() {
 
 //= rfc5764#section-5.1.1:fingerprint type=test
 //= rfc5764#section-5.1.1 type=test
+//= rules#D15 type=test
+//= rules#D28 type=test
+//= rules#G4 type=test
 #[test]
 fn a_certificate_other_than_announced_ends_with_an_alert() {
     let (client, server) = (default_context(), default_context());
@@ -140,6 +158,7 @@ fn a_certificate_other_than_announced_ends_with_an_alert() {
     }
 }
 
+//= rules#D21 type=test
 #[test]
 fn one_of_several_fingerprints_suffices() {
     let (client, server) = (default_context(), default_context());
@@ -159,6 +178,7 @@ fn one_of_several_fingerprints_suffices() {
 
 //= rfc5764#section-4.1.1 type=test
 //= rfc5764#section-5.1.1 type=test
+//= rules#D3 type=test
 #[test]
 fn no_common_profile_ends_both_sides() {
     let mut world = World::new(&context(&[GCM]), &context(&[CM]), |_, _, _| Fate::Deliver);
@@ -168,6 +188,7 @@ fn no_common_profile_ends_both_sides() {
     assert!(world.failed.iter().all(Option::is_some));
 }
 
+//= rules#D19 type=test
 #[test]
 fn close_notify_is_heard_both_ways() {
     let both = default_context();
@@ -190,6 +211,8 @@ fn close_notify_is_heard_both_ways() {
     }
 }
 
+//= rules#I33 type=test
+//= rules#D19 type=test
 #[test]
 fn an_authenticated_alert_ends_with_its_number() {
     let both = default_context();
@@ -205,6 +228,7 @@ fn an_authenticated_alert_ends_with_its_number() {
     }
 }
 
+//= rules#D13 type=test
 #[test]
 fn a_replayed_datagram_of_a_live_connection_changes_nothing() {
     let both = default_context();
@@ -222,6 +246,7 @@ fn a_replayed_datagram_of_a_live_connection_changes_nothing() {
     assert_eq!(world.sent, sent, "and nothing is answered: no reflection");
 }
 
+//= rules#D7 type=test
 #[test]
 fn a_server_answers_a_repeated_last_flight_until_released() {
     let both = default_context();
@@ -233,6 +258,7 @@ fn a_server_answers_a_repeated_last_flight_until_released() {
     assert_eq!(world.ends[1].stats().retransmissions, 0, "it answers, it has no timer any more");
 }
 
+//= rules#D13 type=test
 #[test]
 fn a_silent_peer_costs_no_memory_and_garbage_changes_nothing() {
     let both = default_context();
@@ -485,6 +511,7 @@ fn tampered(flight: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 
 //= rfc5764#section-4.1.1 type=test
 //= rfc5764#section-4.1.3 type=test
+//= rules#D3 type=test
 #[test]
 fn two_profiles_a_strange_one_or_an_mki_in_the_answer_end_the_handshake() {
     let both = default_context();
@@ -510,6 +537,7 @@ fn two_profiles_a_strange_one_or_an_mki_in_the_answer_end_the_handshake() {
     }
 }
 
+//= rules#D28 type=test
 #[test]
 fn a_mismatch_tells_what_was_announced_and_what_was_shown() {
     let (client, server) = (default_context(), default_context());

@@ -4,6 +4,7 @@ use super::*;
 use crate::dtls::openssl::split;
 
 //= rfc8122#section-5 type=test
+//= rules#D15 type=test
 #[test]
 fn fingerprints_match_as_the_vectors_say() {
     let file = golden("fingerprint_c");
@@ -24,6 +25,8 @@ fn fingerprints_match_as_the_vectors_say() {
 
 //= rfc5764#section-4.2 type=test
 //= rfc5764#section-4.2:direction type=test
+//= rules#D16 type=test
+//= rules#D17 type=test
 #[test]
 fn exported_bytes_are_split_as_captured() {
     for (name, profile) in [("handshake_cm80", Profile::Aes128CmSha1_80), ("handshake_gcm128", Profile::AeadAes128Gcm)] {
@@ -43,6 +46,7 @@ fn exported_bytes_are_split_as_captured() {
 }
 
 //= meta#R-27 type=test
+//= rules#D1 type=test
 #[test]
 fn a_certificate_is_p256_self_signed_and_dated_by_the_given_time() {
     let certificate = Certificate::generate(UNIX_TIME_S).unwrap();

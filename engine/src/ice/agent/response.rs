@@ -14,6 +14,7 @@ use crate::wire::stun::{self, Class, StunView, TransactionId};
 use core::net::SocketAddr;
 
 impl Agent {
+    //= rules#G3
     pub(super) fn handle_response(&mut self, path: Path, message: &StunView<'_>, now: Time) -> Result<(), DropReason> {
         let Some(remote) = &self.remote else { return Err(DropReason::StunUnexpected) };
         let id = message.id();
@@ -86,6 +87,7 @@ impl Agent {
         self.consider_nomination(now);
     }
 
+    //= rules#I3
     fn role_conflict(&mut self, index: usize, transaction: &Transaction, now: Time) {
         //= meta#R-23  a lite peer must not move us from controlling: new tie-breaker, same role
         if matches!(self.phase, Phase::Selected { .. }) {
@@ -115,6 +117,7 @@ impl Agent {
     }
 
     //= rfc8445#section-7.2.5.1:tie-breaker  a new one, never the old
+    //= rules#I2
     fn new_tie_breaker(&mut self) {
         let old = self.tie_breaker;
         while self.tie_breaker == old {
@@ -124,6 +127,7 @@ impl Agent {
         self.stats.role_conflicts += 1;
     }
 
+    //= rules#I21
     fn check_refused(&mut self, index: usize, transaction: &Transaction, code: Option<u16>, now: Time) {
         self.stats.checks_refused += 1;
         let is_nominating = matches!(self.phase, Phase::Nominating { .. });
@@ -145,6 +149,7 @@ impl Agent {
         self.consider_nomination(now);
     }
 
+    //= rules#I33
     fn consent_answered(&mut self, id: TransactionId, code: Option<u16>, failed: bool, now: Time) {
         let Phase::Selected { consent, .. } = &mut self.phase else { return };
         match code {

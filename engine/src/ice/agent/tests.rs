@@ -2,6 +2,7 @@
 
 mod gathering;
 mod golden;
+mod rules;
 mod timing;
 
 use super::*;
@@ -228,6 +229,9 @@ fn path(local: &str, remote: &str) -> Path {
 //= meta#R-25 type=test
 //= rfc8445#section-7.1.2 type=test
 //= rfc8445#section-8.1.1 type=test
+//= rules#I1 type=test
+//= rules#I23 type=test
+//= rules#I37 type=test
 #[test]
 fn a_clean_call_checks_once_then_nominates_once() {
     let mut world = World::v4(|_| OK);
@@ -242,6 +246,7 @@ fn a_clean_call_checks_once_then_nominates_once() {
 
 //= meta#R-26 type=test
 //= rfc8445#section-8.1.2 type=test
+//= rules#I25 type=test
 #[test]
 fn a_dead_v6_path_of_higher_priority_costs_less_than_the_grace_and_a_hop_and_coming_alive_changes_nothing() {
     let mut world = World::meta(|c| if c.is_v6() && c.at_ms < 10_000 { Reply::Silence } else { OK });
@@ -254,6 +259,7 @@ fn a_dead_v6_path_of_higher_priority_costs_less_than_the_grace_and_a_hop_and_com
     assert_eq!(world.events.len(), 1);
 }
 
+//= rules#I9 type=test
 #[test]
 fn both_families_start_within_one_pace_however_many_addresses_one_has() {
     let mut many: Vec<String> = (1..=7).map(|i| format!("[fd77::{i}]:3484")).collect();
@@ -267,6 +273,7 @@ fn both_families_start_within_one_pace_however_many_addresses_one_has() {
 
 //= rfc8445#section-8.1.1:grace type=test
 //= rfc8445#section-8.1.1 type=test
+//= rules#I24 type=test
 #[test]
 fn a_better_pair_within_the_grace_wins_and_one_beyond_it_does_not() {
     let mut within = World::meta(|c| slow(if c.is_v6() { 50 } else { 10 }));
@@ -284,6 +291,8 @@ fn a_better_pair_within_the_grace_wins_and_one_beyond_it_does_not() {
 //= meta#R-23 type=test
 //= rfc8445#section-7.2.5.1:tie-breaker type=test
 //= rfc8445#section-7.2.5.1 type=test
+//= rules#I2 type=test
+//= rules#I3 type=test
 #[test]
 fn a_signed_487_changes_the_tie_breaker_and_never_the_role() {
     let mut world = World::v4(|c| if c.nth == 0 { Reply::Error { after_ms: 10, code: 487, signed: true } } else { OK });
@@ -293,6 +302,7 @@ fn a_signed_487_changes_the_tie_breaker_and_never_the_role() {
     assert_eq!(world.agent.stats().role_conflicts, 1);
 }
 
+//= rules#I3 type=test
 #[test]
 fn an_unsigned_487_changes_nothing() {
     let mut world = World::v4(|c| if c.nth == 0 { Reply::Error { after_ms: 10, code: 487, signed: false } } else { OK });
@@ -304,6 +314,7 @@ fn an_unsigned_487_changes_nothing() {
 }
 
 //= rfc8445#section-7.2.5.1 type=test
+//= rules#I3 type=test
 #[test]
 fn endless_487_ends_the_call_after_three_new_tie_breakers() {
     let mut world = World::meta(|_| Reply::Error { after_ms: 120, code: 487, signed: true });
@@ -313,6 +324,7 @@ fn endless_487_ends_the_call_after_three_new_tie_breakers() {
 }
 
 /// pjsip #851: the nominating check was re-sent without USE-CANDIDATE.
+//= rules#I3 type=test
 #[test]
 fn a_487_to_the_nominating_check_repeats_it_with_use_candidate_and_a_new_id() {
     let mut world = World::v4(|c| if c.nth == 1 { Reply::Error { after_ms: 10, code: 487, signed: true } } else { OK });
@@ -336,6 +348,7 @@ fn three_lost_nomination_answers_repeat_one_id_on_one_pair() {
 
 /// ex_ice #76: a failed nomination was final.
 //= rfc8445#section-7.2.5.3.4 type=test
+//= rules#I29 type=test
 #[test]
 fn a_failed_nomination_is_retried_once_with_the_other_pair() {
     let mut world = World::meta(|c| if c.is_v6() && c.nominates { Reply::Silence } else { OK });
@@ -397,6 +410,8 @@ fn rfc_pacing_retransmits_one_id_at_0_500_1500_and_3500_ms() {
 
 //= rfc8445#section-6.1.4.2 type=test
 //= rfc8445#section-7.2.5.2.3 type=test
+//= rules#I16 type=test
+//= rules#I21 type=test
 #[test]
 fn rfc_pacing_starts_two_pairs_at_the_golden_times_and_gives_up_with_patience() {
     let golden = golden::golden("ice/pacing.json");
@@ -411,6 +426,8 @@ fn rfc_pacing_starts_two_pairs_at_the_golden_times_and_gives_up_with_patience() 
     assert_eq!(world.failed(), (39_500, EndReason::IceTimeout));
 }
 
+//= rules#I16 type=test
+//= rules#I22 type=test
 #[test]
 fn silence_ends_with_a_timeout_and_a_bounded_number_of_checks() {
     let mut world = World::meta(|_| Reply::Silence);
@@ -425,6 +442,8 @@ fn silence_ends_with_a_timeout_and_a_bounded_number_of_checks() {
 }
 
 //= rfc8445#section-12.1 type=test
+//= rules#I19 type=test
+//= rules#I30 type=test
 #[test]
 fn behind_a_nat_media_leaves_from_the_base() {
     let mapped = at("203.0.113.9:61000");
@@ -449,6 +468,7 @@ fn a_long_round_trip_is_measured_and_its_many_late_answers_are_expected() {
 //= rfc7675#section-5.1:interval type=test
 //= rfc7675#section-5.1:new-id type=test
 //= rfc7675#section-5.1:stop type=test
+//= rules#I31 type=test
 #[test]
 fn consent_ends_thirty_seconds_after_the_last_answer_and_all_sending_with_it() {
     let mut world = World::v4(|c| if c.at_ms < 60_000 { OK } else { Reply::Silence });
@@ -467,6 +487,7 @@ fn consent_ends_thirty_seconds_after_the_last_answer_and_all_sending_with_it() {
 }
 
 //= rfc7675#section-5.1:any-answer type=test
+//= rules#I32 type=test
 #[test]
 fn every_second_consent_lost_and_one_answer_eight_seconds_late_is_nothing() {
     let mut world = World::v4(|c| match c.nth {
@@ -483,6 +504,7 @@ fn every_second_consent_lost_and_one_answer_eight_seconds_late_is_nothing() {
 }
 
 //= rfc7675#section-5.2 type=test
+//= rules#I33 type=test
 #[test]
 fn only_a_signed_403_revokes_consent() {
     for (signed, events) in [(true, 2), (false, 1)] {
@@ -494,6 +516,7 @@ fn only_a_signed_403_revokes_consent() {
 }
 
 //= rfc8445#section-7.2.5.2.4 type=test
+//= rules#I21 type=test
 #[test]
 fn a_signed_error_fails_a_pair_and_the_other_is_nominated() {
     let mut world = World::meta(|c| if c.is_v6() { Reply::Error { after_ms: 10, code: 400, signed: true } } else { slow(30) });
@@ -507,6 +530,9 @@ fn a_signed_error_fails_a_pair_and_the_other_is_nominated() {
 //= rfc8445#section-7.3:early type=test
 //= rfc8445#section-7.3.1.2 type=test
 //= rfc8445#section-7.3.1.4 type=test
+//= rules#I18 type=test
+//= rules#I20 type=test
+//= rules#I27 type=test
 #[test]
 fn a_signed_request_from_an_unknown_source_is_answered_and_checked() {
     for early in [false, true] {
@@ -540,6 +566,7 @@ fn a_signed_request_from_an_unknown_source_is_answered_and_checked() {
 
 //= rfc8445#section-7.3.1.1 type=test
 //= rfc8445#section-7.3.1.1:switch type=test
+//= rules#I4 type=test
 #[test]
 fn requests_with_conflicts_or_unknown_attributes_are_told_so_and_change_nothing() {
     let mut world = World::v4(|_| OK);
@@ -601,6 +628,8 @@ fn answers_from_elsewhere_to_another_socket_or_of_strangers_never_happened() {
     assert_eq!(world.deliver(there, &good), Err(DropReason::StunUnexpected), "one answer per request");
 }
 
+//= rules#I11 type=test
+//= rules#G8 type=test
 #[test]
 fn no_usable_remote_fails_at_once_and_sends_nothing() {
     let mut world = World::new(IceConfig::default(), |_| OK);
@@ -618,6 +647,7 @@ fn no_usable_remote_fails_at_once_and_sends_nothing() {
 }
 
 //= rfc8445#section-6.1.4.2 type=test
+//= rules#I15 type=test
 #[test]
 fn frozen_pairs_of_one_foundation_get_their_turn_when_the_first_is_silent() {
     for pacing in [CheckPacing::Eager, CheckPacing::Rfc8445] {
@@ -633,6 +663,7 @@ fn frozen_pairs_of_one_foundation_get_their_turn_when_the_first_is_silent() {
 }
 
 //= rfc8445#section-7.2.5.3.3 type=test
+//= rules#I15 type=test
 #[test]
 fn a_pair_that_succeeds_frees_the_frozen_ones_of_its_foundation() {
     let (second, stranger) = ("10.77.215.49:3480", "10.77.9.9:7000");

@@ -190,6 +190,7 @@ fn golden_dtx_gap_is_silence_and_the_resume_is_not_late() {
 }
 
 //= rfc7587#section-4.2 type=test
+//= rules#P14 type=test
 #[test]
 fn golden_mixed_packet_lengths_play_once_each() {
     let sent = golden("ptime60_mixed");
@@ -211,6 +212,7 @@ fn golden_mixed_packet_lengths_play_once_each() {
     }
 }
 
+//= rules#J2 type=test
 #[test]
 fn golden_loss_and_jitter_settles_with_few_late_packets_and_uses_fec() {
     let sent = golden("loss5_jitter60");
@@ -282,6 +284,7 @@ fn path(seed: u64, n: u32, loss_percent: u64, jitter_ms: u64, dup_percent: u64, 
     sent
 }
 
+//= rules#J1 type=test
 #[test]
 fn seeded_grid_of_loss_and_jitter() {
     for loss in [0, 1, 5, 20] {
@@ -314,6 +317,7 @@ fn seeded_grid_of_loss_and_jitter() {
 }
 
 /// J5: clocks differ by 500 ppm; the delay must not grow.
+//= rules#J5 type=test
 #[test]
 fn drift_of_500_ppm_for_ten_minutes_neither_grows_nor_starves() {
     for ppm in [-500, 500] {
@@ -329,6 +333,7 @@ fn drift_of_500_ppm_for_ten_minutes_neither_grows_nor_starves() {
 }
 
 /// P11, scenario 16: lower sequence, other timestamp, and stragglers of the old SSRC afterwards.
+//= rules#P11 type=test
 #[test]
 fn another_ssrc_is_heard_within_100_ms() {
     let mut sent = steady(100, 50_000, 1 << 31);
@@ -350,6 +355,7 @@ fn another_ssrc_is_heard_within_100_ms() {
 }
 
 /// J3: the same SSRC jumps back; two packets later there is sound again.
+//= rules#J3 type=test
 #[test]
 fn a_backward_jump_costs_two_packets() {
     let mut sent = steady(100, 50_000, 5_000_000);
@@ -394,6 +400,7 @@ fn the_delay_comes_back_after_a_stall_of_the_path() {
 
 /// T10: events take over sequence numbers for 300 ms; audio goes on afterwards on its own timeline.
 //= rfc4733#section-2.5.2.2:audio type=test
+//= rules#T10 type=test
 #[test]
 fn events_are_neither_loss_nor_audio() {
     let mut buffer = JitterBuffer::new(JitterConfig::default());
@@ -417,6 +424,7 @@ fn events_are_neither_loss_nor_audio() {
 }
 
 /// J4: authenticated nonsense costs neither memory nor an end to the ticks, and the stream recovers from it.
+//= rules#J4 type=test
 #[test]
 fn garbage_is_bounded_and_recovered_from() {
     for seed in 0..20 {

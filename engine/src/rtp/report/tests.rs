@@ -85,6 +85,7 @@ fn bye(ssrc: u32) -> Vec<u8> {
 }
 
 //= rfc3550#appendix-A.3 type=test
+//= rules#C5 type=test
 #[test]
 fn losses_are_counted_per_interval_and_in_all() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -100,6 +101,7 @@ fn losses_are_counted_per_interval_and_in_all() {
     assert_eq!((reporter.stats().packets, reporter.stats().octets), (175, 175 * 40));
 }
 
+//= rules#C5 type=test
 #[test]
 fn duplicates_make_the_loss_negative_and_the_fraction_zero() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -117,6 +119,7 @@ fn sequence_wraps_and_reordering_extend_correctly() {
     assert_eq!((block.highest_seq, block.cumulative_lost), (0x1_0002, 0));
 }
 
+//= rules#P12 type=test
 #[test]
 fn a_jump_needs_two_packets_in_a_row() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -131,6 +134,7 @@ fn a_jump_needs_two_packets_in_a_row() {
     assert_eq!((after.highest_seq, after.cumulative_lost), (30_002, 0));
 }
 
+//= rules#P12 type=test
 #[test]
 fn limits_of_dropout_and_misorder_are_those_of_the_rfc() {
     // In the run a packet counts as received; a jump (100 back is one already) does not. Duplicates of nothing make the loss negative.
@@ -143,6 +147,7 @@ fn limits_of_dropout_and_misorder_are_those_of_the_rfc() {
 }
 
 //= rfc3550#appendix-A.8 type=test
+//= rules#C5 type=test
 #[test]
 fn jitter_converges_to_the_mean_difference() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -164,6 +169,7 @@ fn steady_arrival_has_no_jitter_even_across_the_timestamp_wrap() {
 }
 
 //= rfc4733#section-2.5.2.2:jitter type=test
+//= rules#C7 type=test
 #[test]
 fn packets_of_one_event_are_one_jitter_sample() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -206,6 +212,7 @@ fn a_new_ssrc_begins_anew_and_stragglers_of_the_old_one_do_not_switch_back() {
 }
 
 //= meta#R-39 type=test
+//= rules#C2 type=test
 #[test]
 fn first_report_at_once_then_between_one_and_five_seconds() {
     let mut reporter = Reporter::new("c", Time::ZERO);
@@ -226,6 +233,7 @@ fn first_report_at_once_then_between_one_and_five_seconds() {
 }
 
 //= rfc3550#section-6.4 type=test
+//= rules#C1 type=test
 #[test]
 fn sender_report_while_we_send_receiver_report_two_intervals_after() {
     let mut reporter = Reporter::new("name@host", Time::ZERO);
@@ -248,6 +256,7 @@ fn sender_report_while_we_send_receiver_report_two_intervals_after() {
 }
 
 //= rfc3550#section-6.4.1 type=test
+//= rules#C6 type=test
 #[test]
 fn two_reporters_measure_the_round_trip_between_them() {
     let mut ours = Reporter::new("a", Time::ZERO);
@@ -269,6 +278,7 @@ fn two_reporters_measure_the_round_trip_between_them() {
     assert_eq!(ours.stats().peer_fraction_lost, 0);
 }
 
+//= rules#C5 type=test
 #[test]
 fn only_the_sender_report_of_the_stream_reported_on_is_echoed() {
     let mut ours = Reporter::new("a", Time::ZERO);
@@ -287,6 +297,8 @@ fn only_the_sender_report_of_the_stream_reported_on_is_echoed() {
     assert_eq!((after.lsr, after.dlsr), ((NTP >> 16) as u32, 98_304), "1.5 s are 98 304 / 65 536");
 }
 
+//= rules#C6 type=test
+//= rules#C12 type=test
 #[test]
 fn impossible_echoes_give_no_round_trip() {
     let mut reporter = Reporter::new("a", Time::ZERO);
@@ -308,6 +320,7 @@ fn impossible_echoes_give_no_round_trip() {
     assert_eq!(reporter.stats().rtt, Some(Span::from_millis(250)));
 }
 
+//= rules#C9 type=test
 #[test]
 fn bye_of_the_peer_ends_its_stream_and_only_its_own() {
     let mut reporter = Reporter::new("a", Time::ZERO);
@@ -333,6 +346,7 @@ fn broken_packets_are_told_and_their_neighbours_count() {
     assert_eq!(reporter.received_rtcp(&good[..7], OWN, ms(200)), Err(DropReason::Truncated));
 }
 
+//= rules#C10 type=test
 #[test]
 fn our_bye_is_the_last_word() {
     let mut reporter = Reporter::new(&"é".repeat(200), Time::ZERO);
@@ -351,6 +365,7 @@ fn our_bye_is_the_last_word() {
     assert_eq!(reporter.write_bye(&source, NTP, 480, &mut out[..40], ms(100)), 0, "no room, no bytes");
 }
 
+//= rules#C14 type=test
 #[test]
 fn a_peer_without_reports_is_noticed_after_three() {
     let mut reporter = Reporter::new("a", Time::ZERO);

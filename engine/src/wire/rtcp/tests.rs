@@ -24,6 +24,7 @@ fn nacked(fci: &[u8]) -> Vec<u64> {
 }
 
 //= rfc3550#section-6.4.1 type=test
+//= rules#C8 type=test
 #[test]
 fn golden_packets() {
     let file = golden::read("rtcp/packets.json");
@@ -88,6 +89,7 @@ fn kinds(bytes: &[u8]) -> Vec<&'static str> {
     Compound::new_checked(bytes).unwrap().packets().map(|p| name(&p).unwrap_or("other")).collect()
 }
 
+//= rules#C8 type=test
 #[test]
 fn a_broken_packet_does_not_take_its_neighbours_along() {
     let rr = [0x80, 201, 0, 1, 0, 0, 0, 1];
@@ -124,6 +126,7 @@ fn each_sdes_chunk_ends_on_a_word() {
     assert_eq!(kinds(&sdes(&body[..20])), ["broken"]);
 }
 
+//= rules#C8 type=test
 #[test]
 fn padding_only_in_the_last_packet() {
     let padded = [0xa0, 201, 0, 2, 0, 0, 0, 1, 0, 0, 0, 4];
@@ -150,6 +153,7 @@ fn every_cut_of_a_compound_is_refused() {
     }
 }
 
+//= rules#C8 type=test
 #[test]
 fn profile_extensions_are_skipped() {
     let mut out = [0; 64];

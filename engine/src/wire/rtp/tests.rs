@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 //= rfc3550#section-5.1 type=test
 //= rfc8285#section-4.2 type=test
+//= rules#P8 type=test
 #[test]
 fn golden_headers() {
     let file = golden::read("rtp/headers.json");
@@ -57,6 +58,7 @@ fn elements(packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
     view.extensions().map(|e| (e.id, e.data.to_vec())).collect()
 }
 
+//= rules#P9 type=test
 #[test]
 fn unreadable_elements_end_the_block_not_the_packet() {
     // Identifier 0 with a length.
@@ -92,6 +94,18 @@ fn contributing_sources_are_read() {
     assert_eq!(RtpView::new_checked(&packet).map(|_| ()), Err(DropReason::Truncated));
 }
 
+//= rules#P6 type=test
+#[test]
+fn p6_what_we_write_has_no_csrc_no_padding_and_no_extension() {
+    for (payload_type, marker) in [(111, false), (126, true), (0, false), (127, true)] {
+        let mut bytes = [0xff; 12];
+        RtpHeader { payload_type, marker, seq: 0xffff, timestamp: 0xffff_ffff, ssrc: 0xffff_ffff }.emit(&mut bytes);
+        assert_eq!(bytes[0], 0x80, "version 2 and nothing else");
+        let view = RtpView::new_checked(&bytes).unwrap();
+        assert_eq!((view.csrcs().count(), view.padding_bytes(), view.extension(), view.header_bytes()), (0, 0, None, 12));
+    }
+}
+
 proptest! {
     #[test]
     fn header_round_trip(payload_type in 0_u8..128, marker: bool, seq: u16, timestamp: u32, ssrc: u32, payload: Vec<u8>) {
@@ -112,6 +126,7 @@ proptest! {
         prop_assert_eq!(view.header_bytes(), 12);
     }
 
+    //= rules#P8 type=test
     #[test]
     fn any_bytes_are_a_view_or_a_reason(bytes in prop::collection::vec(any::<u8>(), 0..1_500)) {
         crate::fuzzing::fuzz_rtp(&bytes);

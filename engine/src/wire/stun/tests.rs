@@ -87,6 +87,7 @@ const RFC_5769_LONG_TERM_KEY: &str = "e8ca7ad59d5eb0518e312911d2dab2a9";
 
 //= rfc8445#section-7.2.2 type=test
 //= rfc8445#section-7.1.1 type=test
+//= rules#I7 type=test
 #[test]
 fn our_check_is_the_golden_one_byte_for_byte() {
     let file = golden("messages.json");

@@ -31,6 +31,7 @@ fn peers_sender() -> srtp::Sender {
 
 /// P10.
 //= meta#R-16 type=test
+//= rules#P10 type=test
 #[test]
 fn p10_an_unknown_payload_type_is_counted_and_nothing_else() {
     let (mut rig, heard) = listening();
@@ -49,6 +50,8 @@ fn p10_an_unknown_payload_type_is_counted_and_nothing_else() {
 }
 
 /// P11, and C9: BYE ends a stream, not the call.
+//= rules#P11 type=test
+//= rules#C9 type=test
 #[test]
 fn p11_another_ssrc_is_heard_within_100_ms_and_a_bye_of_the_old_one_ends_nothing() {
     let (mut rig, heard) = listening();
@@ -78,6 +81,7 @@ fn p11_another_ssrc_is_heard_within_100_ms_and_a_bye_of_the_old_one_ends_nothing
 }
 
 /// P15: authentic or not, media from elsewhere is nothing, and the path is ICE's to move.
+//= rules#P15 type=test
 #[test]
 fn p15_no_address_is_learned_from_media() {
     let (mut rig, heard) = listening();

@@ -54,6 +54,7 @@ fn a_relay_that_learns_our_sdp_late_is_caught_within_a_round_trip_and_60_ms() {
 }
 
 /// What a dead family adds to a set-up over the other one alone.
+//= rules#I9 type=test
 #[test]
 fn a_dead_family_costs_less_than_300_ms() {
     let mut rows = Vec::new();
@@ -125,6 +126,7 @@ fn a_burst_of_calls_shares_the_turns() {
 
 //= rfc8445#section-14.2 type=test
 //= rfc8445#section-14.2:all-agents type=test
+//= rules#I16:all-calls type=test
 #[test]
 fn with_the_letter_of_the_rfc_no_two_starts_of_any_calls_are_closer_than_5_ms() {
     let starts = StartPacer::new(crate::ice::SPACING_BEHIND_NAT);
