@@ -83,6 +83,7 @@ fn configure(sim: &Sim, directory: &Path) -> Config {
     let account = sim.account();
     let mut api = ApiConfig::new(vec![ApiKey { name: "fuzz".into(), token: Secret::new(TOKEN), scopes: Scope::ALL.to_vec() }]);
     api.listen = "127.0.0.1:0".parse().expect("an address");
+    api.token_directory = Some(directory.to_owned());
     let mut config = Config::on_loopback(37_000..=37_999);
     config.api = Some(api);
     config.engine.rtp_targets = vec!["127.0.0.0/8".parse().expect("a range")];
