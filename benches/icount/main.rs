@@ -186,7 +186,7 @@ impl Steps {
     fn typical(&self, kind: Step) -> Option<u64> {
         let mut all: Vec<u64> = self.0.iter().filter(|(k, _)| *k == kind as u8).map(|(_, count)| *count).collect();
         all.sort_unstable();
-        let idle = 4 * *all.first()?;
+        let idle = 2 * *all.first()?;
         let busy = if matches!(kind, Step::Send | Step::SendFar) { all.iter().position(|&c| c > idle)? } else { 0 };
         let busy = &all[busy..];
         (busy.len() as u64 >= FRAMES / 2).then(|| busy[busy.len() / 2])

@@ -83,17 +83,18 @@ pub fn libsrtp_ns(calls: usize) -> Vec<f64> {
     told.map(|t| String::from_utf8_lossy(&t.stdout).lines().filter_map(|l| l.parse().ok()).collect()).unwrap_or_default()
 }
 
-/// 20 ms of Opus decoded and encoded at `rate`, over `calls` pairs of states in turn: nanoseconds for each. Both are given what they would get in a call: `speech`.
+/// 20 ms of Opus decoded and encoded at `rate`, over `calls` pairs of states in turn: nanoseconds for each. Both are given what they get in a call: `speech`, and settings as
+/// a call of the bench has them.
 pub fn opus_ns(rate: SampleRate, complexity: u8, calls: usize, speech: &[Vec<u8>]) -> [f64; 2] {
     let settings = EncoderSettings {
         rate,
         application: Application::Voip,
-        bitrate_bps: 24_000,
+        bitrate_bps: 20_000,
         complexity,
         cbr: false,
         fec: true,
         loss_percent: 0,
-        playback_rate_hz_max: 48_000,
+        playback_rate_hz_max: 16_000,
     };
     let mut decoders: Vec<Decoder> = (0..calls).map(|_| Decoder::new(rate).expect("a decoder")).collect();
     let mut encoders: Vec<Encoder> = (0..calls).map(|_| Encoder::new(&settings).expect("an encoder")).collect();

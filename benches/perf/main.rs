@@ -43,6 +43,8 @@ const WHOLE: Scale =
     Scale { secs: 8, rounds: 3, one_leg: 1_000, relay: 400, listen: 300, transcode: 60, storm_per_s: 100, short_calls: 100_000 };
 /// Opus complexity of the runs with a codec: the engine's default.
 const COMPLEXITY: u8 = 5;
+/// What a busy shard lowers it to.
+const CHEAP: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--").collect();
@@ -102,7 +104,8 @@ fn report(scale: &Scale, name: &str) -> Result<Value, String> {
     let relay = rows(scale, Mode::Relay, scale.relay)?;
     say("decoded only, transcoded, talked to");
     let listen = several(scale, &load(scale, Mode::Listen, scale.listen))?;
-    let transcode = several(scale, &load(scale, Mode::Transcode, scale.transcode))?;
+    let [transcode, cheap] = [COMPLEXITY, CHEAP].map(|complexity| transcode(scale, complexity));
+    let half_duplex = several(scale, &load(scale, Mode::HalfDuplex, scale.transcode))?;
     let talk = several(scale, &load(scale, Mode::Talk, scale.transcode))?;
     say("two shards");
     let shards = two_shards(scale)?;
@@ -117,7 +120,8 @@ fn report(scale: &Scale, name: &str) -> Result<Value, String> {
     say("done");
     Ok(json!({
         "run": name, "machine": machine(), "seconds": start.elapsed().as_secs(), "complexity": COMPLEXITY,
-        "one_leg": one_leg, "relay": relay, "listen": listen, "transcode": transcode, "talk": talk,
+        "one_leg": one_leg, "relay": relay, "listen": listen, "transcode": transcode?, "transcode_cheap": cheap?,
+        "half_duplex": half_duplex, "talk": talk,
         "two_shards": shards, "storm": storm, "parts": parts, "memory": memory, "short_calls": rss,
     }))
 }
@@ -179,6 +183,29 @@ fn rows(scale: &Scale, mode: Mode, calls: usize) -> Result<Value, String> {
         "floor": summary(&floor, &runs[0]), "full": summary(&full, &runs[1]), "half": summary(&half, &runs[2]),
         "floor_share": pairs(0, 1, mode.legs() as f64), "full_over_half": pairs(1, 2, 1.0),
     }))
+}
+
+/// Relays to PCMU, bare UDP over as many legs, and libopus alone, in turns.
+fn transcode(scale: &Scale, complexity: u8) -> Result<Value, String> {
+    let ours = Load { complexity, ..load(scale, Mode::Transcode, scale.transcode) };
+    let floor = load(scale, Mode::Floor, scale.transcode * ours.mode.legs());
+    let speech = speech();
+    let (mut runs, mut floors, mut codec) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        runs.push(measure(&ours)?);
+        floors.push(measure(&floor)?);
+        let [decode, encode] = alone::opus_ns(SampleRate::Hz8000, complexity, scale.transcode, &speech);
+        codec.push((decode + encode) / 1e3);
+    }
+    // Per 20 ms, in microseconds.
+    let whole = |at: usize| runs[at].cpu_us_per_call_second / 50.0;
+    let bare = |at: usize| ours.mode.legs() as f64 * floors[at].cpu_us_per_call_second / 50.0;
+    let mut report = summary(&ours, &runs);
+    report["libopus_us"] = figure(codec.iter().copied());
+    report["bare_us"] = figure((0..scale.rounds).map(bare));
+    report["share_of_libopus"] = figure(codec.iter().enumerate().map(|(at, us)| us / whole(at)));
+    report["share_of_both"] = figure(codec.iter().enumerate().map(|(at, us)| (us + bare(at)) / whole(at)));
+    Ok(report)
 }
 
 /// One shard with the calls of one, then two shards with those of two.

@@ -88,6 +88,8 @@ pub fn table(report: &Value) -> String {
     }
     row("decoded only, 16 kHz", &report["listen"]);
     row("relay to PCMU, 8 kHz", &report["transcode"]);
+    row("relay to PCMU, 8 kHz, complexity 1", &report["transcode_cheap"]);
+    row("relay to PCMU, 8 kHz, each side silent half of the time", &report["half_duplex"]);
     row("decoded and encoded, 16 kHz", &report["talk"]);
     row("one leg, calm", &report["storm"]["calm"]);
     row(&format!("one leg, beside {:.0} set-ups a second", median(&report["storm"]["set_ups_per_s"])), &report["storm"]["storm"]);
@@ -98,9 +100,6 @@ pub fn table(report: &Value) -> String {
     let floor_ms = parts["handshake_floor_us"].as_f64().unwrap_or(0.0) / 1e3;
     let setup_ms = median(&report["one_leg"]["full"]["cpu_ms_per_setup"]);
     let ratio = if setup_ms > 0.0 { floor_ms / setup_ms } else { 0.0 };
-    let codec = &parts["opus_20_ms"]["8 kHz"];
-    let libopus_us = codec["decode_us"].as_f64().unwrap_or(0.0) + codec["encode_us"].as_f64().unwrap_or(0.0);
-    let transcode_us = median(&report["transcode"]["cpu_us_per_call_second"]) / 50.0;
     out += "\n| What | Figure |\n|---|---|\n";
     let mut line = |what: &str, figure: String| {
         let _ = writeln!(out, "| {what} | {figure} |");
@@ -115,10 +114,21 @@ pub fn table(report: &Value) -> String {
     );
     line("Set-up (ICE, DTLS, all of the shard's work), ms of CPU", shown(&report["one_leg"]["full"]["cpu_ms_per_setup"], 3));
     line("Its public-key operations alone, ms; their share of it", format!("{floor_ms:.3}; {:.0} %", 100.0 * ratio));
-    line(
-        "libopus alone for a relay to PCMU, us per 20 ms; its share of the whole",
-        format!("{libopus_us:.0}; {:.0} %", 100.0 * libopus_us / transcode_us.max(1.0)),
-    );
+    for (key, name) in [("transcode", "relay to PCMU"), ("transcode_cheap", "relay to PCMU, complexity 1")] {
+        let r = &report[key];
+        line(
+            &format!("libopus alone for a {name}, and bare UDP over its two legs, us per 20 ms"),
+            format!("{}; {}", shown(&r["libopus_us"], 0), shown(&r["bare_us"], 0)),
+        );
+        line(
+            &format!("Share of libopus in a {name}; of libopus and bare UDP together"),
+            format!("{}; {}", shown(&r["share_of_libopus"], 2), shown(&r["share_of_both"], 2)),
+        );
+    }
+    let cost = |key: &str| median(&report[key]["cpu_us_per_call_second"]);
+    line("The silence gate's gain: calls per core when each side is silent half of the time, over those who always speak", {
+        format!("{:.2}", cost("transcode") / cost("half_duplex").max(1.0))
+    });
     if let Some(srtp) = parts["srtp_160_bytes_both_ways_ns"].as_object() {
         for (name, ns) in srtp {
             line(&format!("SRTP, 160 bytes protected and opened, {name}, ns"), ns.to_string());

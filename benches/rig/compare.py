@@ -32,6 +32,7 @@ RELAY = {
 TRANSCODE = {
     "rtpengine": ["rtpengine", "mode=xcode"],
     "tipring": ["tipring", "bridge=rtp", "rtp=PCMU"],
+    "tipring-1": ["tipring", "bridge=rtp", "rtp=PCMU", "conf=complexity = 1"],
 }
 SETS = {"one-leg": (ONE_LEG, [500, 1000]), "relay": (RELAY, [400]), "transcode": (TRANSCODE, [30])}
 
@@ -51,6 +52,11 @@ def prepare(systems, binary):
         main = RIG + "/rig/src/main.rs"
         text = open(main).read().replace("0x50524f42", "0x48524f42")
         open(main, "w").write(text)
+        for crate in ("rig", "str0m"):
+            # Below this repository, and no member of its workspace.
+            manifest = f"{RIG}/{crate}/Cargo.toml"
+            if "[workspace]" not in open(manifest).read():
+                open(manifest, "a").write("\n[workspace]\n")
     for name in ("tipring.py", "floor_relay.py"):
         shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), os.path.join(RIG, "adapters"))
     if not os.path.exists(RIG + "/rig/target/release/rig"):

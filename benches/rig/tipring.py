@@ -23,10 +23,13 @@ class Adapter:
         self.path = f"{way}, 50 pps each way (direct mode: ICE-controlling + DTLS client, rig = Meta's lite relay)"
 
     def start(self):
-        conf = [f'[direct]\nlisten = "127.0.0.1:{self.port}"\ntoken = "env:TIPRING_DIRECT_TOKEN"\nsessions_max = {self.calls}',
-                f'[engine]\naddresses = ["{SUT_IP}"]\nports = "12000-40000"\ncalls_max = {self.calls}\nhandshakes_max = {self.calls}\n[[trunk]]\nname = "rig"\ntargets = ["{RIG_IP}/32"]\nattests_no_pstn = true']
+        engine = [f'addresses = ["{SUT_IP}"]', 'ports = "12000-40000"', f"calls_max = {self.calls}", f"handshakes_max = {self.calls}", "drain_s = 0"]
+        conf = ["[direct]", f'listen = "127.0.0.1:{self.port}"', 'token = "env:TIPRING_DIRECT_TOKEN"', f"sessions_max = {self.calls}",
+                "[engine]", *engine, *self.conf.split(";"),
+                "[[trunk]]", 'name = "rig"', f'targets = ["{RIG_IP}/32"]', "attests_no_pstn = true",
+                "[log]", 'filter = "warn"']
         f = tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False)
-        f.write("\n".join(conf + self.conf.split(";")) + '\ndrain_s = 0\n[log]\nfilter = "warn"\n')
+        f.write("\n".join(conf) + "\n")
         f.close()
         self.p = spawn([self.bin, "serve", "--config", f.name], "tipring-" + self.bridge, env={"TIPRING_DIRECT_TOKEN": TOKEN})
         wait_port(self.port)

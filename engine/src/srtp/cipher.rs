@@ -33,7 +33,6 @@ pub(super) enum Path {
     #[cfg(test)]
     Narrow,
     /// Only the portable crates.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare all paths"))]
     Portable,
 }
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use tipring_engine::bridge::rtp::LegCodec;
 use tipring_engine::bridge::{PromptEcho, RtpLegParams};
 use tipring_engine::call::{CallEvent, FrameBuffer, Incoming, MediaParams, MediaPort, Outgoing, RemoteParams, SetupRole};
-use tipring_engine::codec::{Application, Encoder, EncoderSettings, FRAME_SAMPLES_MAX, SampleRate};
+use tipring_engine::codec::g711::Law;
+use tipring_engine::codec::{Application, DECODE_SAMPLES_MAX, Decoder, Encoder, EncoderSettings, FRAME_SAMPLES_MAX, SampleRate};
 use tipring_engine::engine::{CallId, Engine, EngineConfig};
 use tipring_engine::error::EndReason;
 use tipring_engine::ice::{Candidate, Credentials};
@@ -49,6 +50,8 @@ pub enum Mode {
     Relay,
     /// As `relay`, with PCMU on the plain side: decoded and encoded both ways.
     Transcode,
+    /// As `transcode`, but each side is silent half of the time, as people are who talk to each other.
+    HalfDuplex,
     /// What the caller says is decoded to 16 kHz; silence goes back.
     Listen,
     /// Decoded to 16 kHz, and encoded again on the way back.
@@ -63,6 +66,7 @@ impl Mode {
             Self::Echo => "echo",
             Self::Relay => "relay",
             Self::Transcode => "transcode",
+            Self::HalfDuplex => "half-duplex",
             Self::Listen => "listen",
             Self::Talk => "talk",
         }
@@ -72,7 +76,7 @@ impl Mode {
 impl Mode {
     /// Legs of a call, each with a bare echo in the floor.
     pub fn legs(self) -> usize {
-        if matches!(self, Self::Relay | Self::Transcode) { 2 } else { 1 }
+        if matches!(self, Self::Relay | Self::Transcode | Self::HalfDuplex) { 2 } else { 1 }
     }
 }
 
@@ -93,7 +97,7 @@ pub(super) struct Args {
     /// Address to run on.
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,
-    /// Opus encoder complexity, for `talk` and `transcode`.
+    /// Opus encoder complexity, for `talk`, `transcode` and `half-duplex`.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=10))]
     complexity: u8,
     /// Figures as JSON.
@@ -213,6 +217,9 @@ fn tell(args: &Args, floors: &[Run], ours: &[Run]) -> String {
         Mode::Echo => "echo calls (ICE, DTLS-SRTP, every packet back at once)".to_owned(),
         Mode::Relay => "relay calls (DTLS-SRTP to plain RTP and back)".to_owned(),
         Mode::Transcode => format!("relay calls to PCMU (Opus decoded and encoded at 8 kHz, complexity {})", args.complexity),
+        Mode::HalfDuplex => {
+            format!("relay calls to PCMU, each side silent half of the time (Opus at 8 kHz, complexity {})", args.complexity)
+        }
         Mode::Listen => "calls that are listened to (Opus decoded to 16 kHz)".to_owned(),
         Mode::Talk => format!("calls with audio both ways (Opus decoded and encoded at 16 kHz, complexity {})", args.complexity),
     };
@@ -319,7 +326,7 @@ impl Bench {
         let (number, words) = crowd.join().map_err(few_descriptors)?;
         crowd.meet(number, local.fingerprint.to_string().trim_start_matches("sha-256 "))?;
         engine.set_remote(call, peer(&words)?).map_err(|e| e.to_string())?;
-        if matches!(mode, Mode::Relay | Mode::Transcode) {
+        if mode.legs() == 2 {
             let speech = if mode == Mode::Relay { Speech::Opus } else { Speech::Pcmu };
             let far = crowd.reserve(speech).map_err(few_descriptors)?;
             let params = match speech {
@@ -341,8 +348,18 @@ impl Bench {
 
 fn measure_calls(load: &Load) -> Result<Run, String> {
     let bench = Bench::start(load)?;
-    let speech = if matches!(load.mode, Mode::Echo | Mode::Relay) { Vec::new() } else { speech() };
+    let mut speech = if matches!(load.mode, Mode::Echo | Mode::Relay) { Vec::new() } else { speech() };
+    let mut telephone = telephone(&speech);
+    if load.mode == Mode::HalfDuplex {
+        // As much again in which nothing is said, on either side: its turns come at other times, for each caller begins elsewhere.
+        let frames = speech.len();
+        speech.extend(encoded(core::iter::repeat_n([0; FRAME_16K], frames)));
+        telephone.extend(core::iter::repeat_n(IDLE_LINE, frames));
+    }
     let mut crowd = Crowd::new(load.address, Profile::Aes128CmSha1_80, speech)?;
+    if !telephone.is_empty() {
+        crowd.say_pcmu(telephone);
+    }
     let outcome = call_and_load(&bench, &mut crowd, load);
     match (outcome, bench.end()) {
         (Ok(_), ended) if ended > 0 => Err(format!(
@@ -540,8 +557,28 @@ impl MediaPort for Talk {
     }
 }
 
-/// Two seconds of something like a voice, as Opus packets of 24 kbit/s.
+/// Samples of 20 ms at [`RATE`].
+const FRAME_16K: usize = RATE.frame_samples();
+/// 20 ms of a telephone line on which nobody speaks: its lowest step either way.
+const IDLE_LINE: [u8; 160] = {
+    let mut frame = [0xff; 160];
+    let mut i = 0;
+    while i < 160 {
+        frame[i] = if i % 3 == 0 { 0x7e } else { 0xfe };
+        i += 1;
+    }
+    frame
+};
+
+/// Speech, the demo's two samples, as Opus packets of 24 kbit/s.
 pub fn speech() -> Vec<Vec<u8>> {
+    let wavs: [&[u8]; 2] = [include_bytes!("../../assets/caller.wav"), include_bytes!("../../assets/greeting.wav")];
+    let samples: Vec<i16> =
+        wavs.into_iter().flat_map(|wav| hound::WavReader::new(wav).expect("a WAV file of ours").into_samples::<i16>().flatten()).collect();
+    encoded(samples.as_chunks::<FRAME_16K>().0.iter().copied())
+}
+
+fn encoded(frames: impl Iterator<Item = [i16; FRAME_16K]>) -> Vec<Vec<u8>> {
     let settings = EncoderSettings {
         rate: RATE,
         application: Application::Voip,
@@ -553,22 +590,29 @@ pub fn speech() -> Vec<Vec<u8>> {
         playback_rate_hz_max: 16_000,
     };
     let Ok(mut encoder) = Encoder::new(&settings) else { return Vec::new() };
-    let samples = RATE.frame_samples();
-    let mut packets = Vec::new();
-    for frame in 0..100 {
-        let mut pcm = [0i16; FRAME_SAMPLES_MAX];
-        for (i, sample) in pcm[..samples].iter_mut().enumerate() {
-            let t = (frame * samples + i) as f32 / 16_000.0;
-            // A pitch that wanders, ten harmonics, four syllables a second.
-            let pitch = 120.0 + 25.0 * (t * 2.3).sin();
-            let voice: f32 = (1..=10).map(|n| (core::f32::consts::TAU * pitch * n as f32 * t).sin() / n as f32).sum();
-            *sample = (voice * 5_000.0 * (core::f32::consts::TAU * 2.0 * t).sin().abs()) as i16;
-        }
-        let mut out = [0; 1_275];
-        let len = encoder.encode(&pcm[..samples], &mut out);
-        packets.push(out[..len].to_vec());
-    }
-    packets
+    let mut out = [0; 1_275];
+    frames
+        .map(|frame| {
+            let len = encoder.encode(&frame, &mut out);
+            out[..len].to_vec()
+        })
+        .collect()
+}
+
+/// The same as a telephone says it: 20 ms of PCMU for each packet.
+pub fn telephone(speech: &[Vec<u8>]) -> Vec<[u8; 160]> {
+    let Ok(mut decoder) = Decoder::new(SampleRate::Hz8000) else { return Vec::new() };
+    let mut pcm = [0; DECODE_SAMPLES_MAX];
+    speech
+        .iter()
+        .map(|packet| {
+            let mut frame = [0xff; 160];
+            if decoder.decode(packet, &mut pcm) == Some(frame.len()) {
+                Law::Mu.encode(&pcm[..frame.len()], &mut frame);
+            }
+            frame
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -590,7 +634,7 @@ mod tests {
 
     #[test]
     fn a_few_calls_of_each_mode_are_carried_and_measured() {
-        for mode in [Mode::Floor, Mode::Echo, Mode::Relay, Mode::Transcode, Mode::Listen, Mode::Talk] {
+        for mode in [Mode::Floor, Mode::Echo, Mode::Relay, Mode::Transcode, Mode::HalfDuplex, Mode::Listen, Mode::Talk] {
             let run = measure(&load(mode)).expect("two calls for a second");
             assert!(run.cpu_us_per_call_second > 0.0, "{mode:?}");
             assert!(run.tally.sent > 0 && run.tally.received > 0, "{mode:?}: {:?}", run.tally);
@@ -600,7 +644,8 @@ mod tests {
     #[test]
     fn speech_is_packets_of_20_ms() {
         let packets = speech();
-        assert_eq!(packets.len(), 100);
+        assert!(packets.len() > 100);
+        assert_eq!(telephone(&packets).len(), packets.len());
         assert!(packets.iter().all(|p| tipring_engine::codec::toc::duration_ticks(p) == Ok(960)));
     }
 

@@ -145,6 +145,12 @@ impl Crowd {
         })
     }
 
+    /// What callers of [`Speech::Pcmu`] say from now on, frame by frame and from the beginning again; at least one frame.
+    pub fn say_pcmu(&mut self, frames: Vec<[u8; 160]>) {
+        assert!(!frames.is_empty(), "somebody who says nothing says silence");
+        self.pcmu = frames;
+    }
+
     /// One more caller; returns its number and its words.
     pub fn join(&mut self) -> io::Result<(usize, Words)> {
         let mut text = |letters: usize| -> String { (0..letters).map(|_| char::from(b'a' + self.rng.below(26) as u8)).collect() };
