@@ -534,6 +534,12 @@ impl Call {
         Some((len, path))
     }
 
+    /// Whether it plays and sends by its clock, not packet by packet.
+    #[cfg(feature = "io")]
+    pub(crate) fn ticks(&self) -> bool {
+        self.state == State::Ready && !self.port.forwards()
+    }
+
     /// Whether nothing but packets happened since [`Self::drained`]: there are no events then, and no deadline has moved nearer.
     #[cfg(feature = "io")]
     pub(crate) fn is_quiet(&self) -> bool {
