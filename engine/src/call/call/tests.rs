@@ -57,7 +57,8 @@ impl<F: FnMut(&mut FrameBuffer) -> Outgoing + Send> MediaPort for Says<F> {
 struct Hears(Sender<u32>);
 
 impl Hears {
-    fn new() -> (Box<dyn MediaPort>, Receiver<u32>) {
+    /// The port, and what it hears.
+    fn pair() -> (Box<dyn MediaPort>, Receiver<u32>) {
         let (heard, hears) = channel();
         (Box::new(Self(heard)), hears)
     }
@@ -540,7 +541,7 @@ fn cbr_gives_packets_of_one_size() {
 //= rules#D18 type=test
 #[test]
 fn media_that_overtakes_the_handshake_is_kept_up_to_a_bound_and_played() {
-    let (port, hears) = Hears::new();
+    let (port, hears) = Hears::pair();
     let mut rig = Rig::connected(MediaParams::default(), port);
     // Two that are too old by the time there are keys, then more than fit.
     for k in 0..2 {

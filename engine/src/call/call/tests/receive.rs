@@ -4,7 +4,7 @@ use super::*;
 use std::sync::mpsc::Receiver;
 
 fn listening() -> (Rig, Receiver<u32>) {
-    let (port, hears) = Hears::new();
+    let (port, hears) = Hears::pair();
     (Rig::open(MediaParams::default(), port), hears)
 }
 

@@ -56,9 +56,10 @@ fn d20_roles_follow_both_setup_lines() {
 //= rules#P7 type=test
 #[test]
 fn p7_the_first_packet_leaves_with_the_later_of_keys_and_accept() {
+    type Step = fn(&mut Rig);
     for accept_first in [false, true] {
         let mut rig = Rig::connected(MediaParams::default(), mute());
-        let (first, second): (fn(&mut Rig), fn(&mut Rig)) =
+        let (first, second): (Step, Step) =
             if accept_first { (|r| r.call.open_gate(r.now), Rig::give_keys) } else { (Rig::give_keys, |r| r.call.open_gate(r.now)) };
         first(&mut rig);
         rig.pass(Span::from_secs(1));
@@ -74,7 +75,7 @@ fn p7_the_first_packet_leaves_with_the_later_of_keys_and_accept() {
 //= rules#P16 type=test
 #[test]
 fn p16_header_extensions_are_passed_over_unread() {
-    let (port, heard) = Hears::new();
+    let (port, heard) = Hears::pair();
     let mut rig = Rig::open(MediaParams::default(), port);
     let path = rig.path;
     for k in 0..50u32 {
