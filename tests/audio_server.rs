@@ -6,8 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::sound::tone;
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tipring_engine::codec::g711::Law;
+use tipring_signalling::stream::twilio::{self, Said};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -60,6 +63,37 @@ impl AudioServer {
         let got = self.got.lock().expect("no panic");
         got.iter().filter(|(_, message)| message["event"] == kind).map(|(_, message)| message.clone()).collect()
     }
+
+    /// What was heard so far, of every connection one after the other: 8 kHz.
+    pub fn heard(&self) -> Vec<i16> {
+        let mut samples = Vec::new();
+        for media in self.events("media") {
+            let payload = media["media"]["payload"].as_str().expect("a payload");
+            let text = json!({ "event": "media", "media": { "payload": payload } }).to_string();
+            let Ok((Said::Media(bytes), None)) = twilio::read(&text) else { panic!("{text}") };
+            let mut pcm = vec![0; bytes.len()];
+            Law::Mu.decode(&bytes, &mut pcm);
+            samples.extend(pcm);
+        }
+        samples
+    }
+}
+
+/// A bot that says four seconds of a tone and a mark as soon as it is told of the call.
+pub fn talker(hz: f64) -> Box<Script> {
+    Box::new(move |_, message| {
+        let sid = message["streamSid"].as_str().unwrap_or_default();
+        let speech = tone(hz, 8_000, 4.0);
+        let mut mu_law = vec![0; speech.len()];
+        Law::Mu.encode(&speech, &mut mu_law);
+        match message["event"].as_str() {
+            Some("start") => {
+                let pieces = mu_law.chunks(3_000).map(|piece| Some(twilio::write(&Said::Media(piece.to_vec()), sid)));
+                pieces.chain([Some(twilio::write(&Said::Mark("said".into()), sid))]).collect()
+            }
+            _ => Vec::new(),
+        }
+    })
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(

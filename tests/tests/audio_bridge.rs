@@ -11,12 +11,10 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::header::ACCEPT;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use tipring_engine::codec::g711::Law;
 use tipring_signalling::config::{AudioTarget, Config, DirectConfig, Secret};
 use tipring_signalling::shell::{Daemon, DaemonHandle};
-use tipring_signalling::stream::twilio::{self, Said};
-use tipring_tests::audio_server::{AudioServer, Script};
-use tipring_tests::sound::{tone, typical_tone_share};
+use tipring_tests::audio_server::{AudioServer, Script, talker};
+use tipring_tests::sound::typical_tone_share;
 use tipring_tests::str0m_peer::{Running, Str0mPeer};
 use tokio_rustls::TlsAcceptor;
 
@@ -61,37 +59,6 @@ async fn state(client: &Client, session: &str) -> String {
     shown["state"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A bot that says four seconds of a tone and a mark as soon as it is told of the call.
-fn talker() -> Box<Script> {
-    Box::new(|_, message| {
-        let sid = message["streamSid"].as_str().unwrap_or_default();
-        let speech = tone(BOT_HZ, 8_000, 4.0);
-        let mut mu_law = vec![0; speech.len()];
-        Law::Mu.encode(&speech, &mut mu_law);
-        match message["event"].as_str() {
-            Some("start") => {
-                let pieces = mu_law.chunks(3_000).map(|piece| Some(twilio::write(&Said::Media(piece.to_vec()), sid)));
-                pieces.chain([Some(twilio::write(&Said::Mark("said".into()), sid))]).collect()
-            }
-            _ => Vec::new(),
-        }
-    })
-}
-
-/// What the bot heard.
-fn heard_by(server: &AudioServer) -> Vec<i16> {
-    let mut samples = Vec::new();
-    for media in server.events("media") {
-        let payload = media["media"]["payload"].as_str().expect("a payload");
-        let text = json!({ "event": "media", "media": { "payload": payload } }).to_string();
-        let Ok((Said::Media(bytes), None)) = twilio::read(&text) else { panic!("{text}") };
-        let mut pcm = vec![0; bytes.len()];
-        Law::Mu.decode(&bytes, &mut pcm);
-        samples.extend(pcm);
-    }
-    samples
-}
-
 #[tokio::test]
 async fn a_bot_over_wss_hears_the_caller_and_is_heard() {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
@@ -105,7 +72,7 @@ async fn a_bot_over_wss_hears_the_caller_and_is_heard() {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .expect("a chain");
-    let server = AudioServer::start(Some(TlsAcceptor::from(Arc::new(tls))), talker()).await;
+    let server = AudioServer::start(Some(TlsAcceptor::from(Arc::new(tls))), talker(BOT_HZ)).await;
     let url = format!("wss://localhost:{}/", server.address.port());
     let daemon = daemon(
         42_800,
@@ -132,7 +99,7 @@ async fn a_bot_over_wss_hears_the_caller_and_is_heard() {
     let begin = heard.iter().position(|s| s.unsigned_abs() > 1_000).expect("something is heard");
     let share = typical_tone_share(&heard[begin..begin + 3 * 16_000], BOT_HZ, 16_000);
     assert!(share > 0.9, "the caller hears {share:.3} of the bot");
-    let heard = heard_by(&server);
+    let heard = server.heard();
     let share = typical_tone_share(&heard[heard.len() - 16_000..], CALLER_HZ, 8_000);
     assert!(share > 0.9, "the bot hears {share:.3} of the caller");
     let got = server.got.lock().expect("no panic").clone();

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use reqwest::{Client, StatusCode};
@@ -16,11 +16,13 @@ use tipring_meta_sim::permissions::{Answer, Permission};
 use tipring_meta_sim::shell::{Sim, SimConfig};
 use tipring_meta_sim::user::{Speech, UserScript};
 use tipring_signalling::config::{
-    ApiConfig, ApiKey, BridgeConfig, CdrConfig, Config, HookConfig, NumberConfig, PromptConfig, RecordConfig, Scope, Secret, WebhookConfig,
+    ApiConfig, ApiKey, AudioTarget, BridgeConfig, CdrConfig, Config, HookConfig, NumberConfig, PromptConfig, RecordConfig, Scope, Secret,
+    WebhookConfig,
 };
 use tipring_signalling::sdp::KeyExchange;
 use tipring_signalling::shell::{Daemon, DaemonHandle};
 use tipring_signalling::webhook::signature;
+use tipring_tests::audio_server::{AudioServer, talker};
 use tipring_tests::rtp_peer::RtpPeer;
 use tipring_tests::sound::{tone, typical_tone_share};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -369,6 +371,71 @@ async fn an_application_sends_digits_records_bridges_to_rtp_and_calls_back() {
     assert_eq!(world.event("call.ended").await["data"]["disposition"], "completed");
     expected.report().await.expect("a report");
     world.stop().await;
+}
+
+/// A transcriber hears the user while the call is bridged anew, then what the user hears; nobody hears what it says.
+#[tokio::test]
+async fn a_transcriber_listens_along_and_is_not_heard() {
+    let server = AudioServer::start(None, talker(440.0)).await;
+    let url = format!("ws://{}/transcribe", server.address);
+    let target = AudioTarget { url: url.clone(), authorization: None, ca: None };
+    let mut world = World::start_with("tap", 44_000, |config, _| config.audio_targets = vec![target]).await;
+    let sim = Arc::clone(&world.sim);
+    let speech = vec![Speech { after: Span::from_millis(100), pcm: tone(700.0, 16_000, 60.0).into() }];
+    let user = tokio::spawn(async move { sim.call(UserScript { speech, ..patient() }, &[]).await.expect("a report") });
+    let id = world.event("call.offered").await["call_id"].as_str().expect("an id").to_owned();
+    world.event("call.media_ready").await;
+    assert_eq!(world.post(&format!("calls/{id}/accept"), json!({})).await.0, StatusCode::ACCEPTED);
+    world.event("call.accepted").await;
+
+    let path = format!("calls/{id}/tap");
+    let listen = |track: &str| json!({ "action": "start", "track": track, "ws": { "url": url, "parameters": { "language": "pt" } } });
+    let (status, call) = world.post(&path, listen("inbound")).await;
+    assert_eq!((status, call["tapped"].as_bool()), (StatusCode::OK, Some(true)), "{call}");
+    for (body, status, code) in [
+        (listen("inbound"), StatusCode::CONFLICT, "WRONG_STATE"),
+        (json!({ "action": "start" }), StatusCode::UNPROCESSABLE_ENTITY, "BAD_TAP"),
+        (json!({ "action": "stop", "track": "inbound" }), StatusCode::UNPROCESSABLE_ENTITY, "BAD_TAP"),
+        (json!({ "action": "start", "ws": { "url": "ws://127.0.0.1:1/" } }), StatusCode::UNPROCESSABLE_ENTITY, "VOIP_ONLY"),
+    ] {
+        let (got, problem) = world.post(&path, body.clone()).await;
+        assert_eq!((got, problem["code"].as_str()), (status, Some(code)), "{body}");
+    }
+    until("two seconds are heard", async || server.events("media").len() > 100).await;
+    assert_eq!(world.post(&format!("calls/{id}/bridge"), json!({ "kind": "echo" })).await.0, StatusCode::OK);
+    let so_far = server.events("media").len();
+    until("it hears on behind another bridge", async || server.events("media").len() > so_far + 100).await;
+    let (status, call) = world.post(&path, json!({ "action": "stop" })).await;
+    assert_eq!((status, call["tapped"].as_bool()), (StatusCode::OK, Some(false)), "{call}");
+    until("it is told of the end", async || server.events("stop").len() == 1).await;
+    let heard = server.heard();
+    let share = typical_tone_share(&heard[4_000..], 700.0, 8_000);
+    assert!(share > 0.9, "{share:.3} of the user is heard");
+    let starts = server.events("start");
+    let start = &starts[0]["start"];
+    assert_eq!((starts.len(), &start["tracks"], &start["customParameters"]["language"]), (1, &json!(["inbound"]), &json!("pt")));
+    assert_eq!(start["customParameters"]["call_id"], id.as_str());
+
+    let so_far = server.events("media").len();
+    assert_eq!(world.post(&path, listen("outbound")).await.1["tapped"], true);
+    until("what the user hears is heard", async || server.events("media").len() > so_far + 50).await;
+    assert_eq!(server.events("media").last().expect("media")["media"]["track"], "outbound");
+    assert_eq!(world.post(&format!("calls/{id}/terminate"), json!({})).await.0, StatusCode::ACCEPTED);
+    world.event("call.ended").await;
+    until("the end of the call is its end", async || server.events("stop").len() == 2).await;
+    let report = user.await.expect("the user");
+    assert_eq!(report.failures(), Vec::<&tipring_meta_sim::oracle::Verdict>::new());
+    let [echo, said] = [700.0, 440.0].map(|hz| typical_tone_share(&report.heard_pcm, hz, 16_000));
+    assert!(echo > 0.5 && said < 0.1, "the user hears {echo:.3} of the echo and {said:.3} of the transcriber");
+    world.stop().await;
+}
+
+async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is().await {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

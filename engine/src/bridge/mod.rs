@@ -3,6 +3,8 @@
 mod catch_up;
 mod echo;
 mod feed;
+#[cfg(feature = "opus")]
+mod listen;
 mod order;
 mod over;
 mod pcm;
@@ -13,6 +15,8 @@ mod tap;
 
 pub use echo::{Echo, PromptEcho};
 pub use feed::{Feed, FeedConfig, FeedWriter};
+#[cfg(feature = "opus")]
+pub use listen::Listener;
 pub use over::{Over, OverSwitch};
 pub use pcm::{PcmConfig, PcmLink, PcmPort, pcm_port};
 pub use play::Play;

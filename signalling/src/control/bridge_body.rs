@@ -7,7 +7,7 @@ use super::native::ApiError;
 use super::problem::Problem;
 use super::rtp_body::{BadLeg, RtpBody};
 use super::voip;
-use crate::config::{AudioBody, BridgeConfig, BridgeKind};
+use crate::config::{AudioBody, AudioBridge, BridgeConfig, BridgeKind};
 use crate::shell::Commons;
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -64,13 +64,7 @@ impl BridgeBody {
                 BadLeg::Body(detail) => bad(detail, "see the table of rtp in docs/DIRECT_MODE.md"),
                 BadLeg::Outside(what) => voip::refusal(what),
             })?)),
-            ("ws", _, Some(ws)) => match ws.bridge(&commons.bridges.audio_targets()) {
-                Ok(audio) => BridgeKind::Audio(Box::new(audio)),
-                Err(detail) if detail.starts_with(voip::VOIP_ONLY) => {
-                    return Err(voip::refusal("a server that no [[audio_target]] lists"));
-                }
-                Err(detail) => return Err(bad(detail, "see docs/AUDIO_STREAMS.md")),
-            },
+            ("ws", _, Some(ws)) => BridgeKind::Audio(Box::new(audio(ws, commons)?)),
             ("echo", ..) => BridgeKind::Echo,
             ("play", ..) => BridgeKind::Play(self.file(plays)?),
             ("play_then_echo", ..) => BridgeKind::PlayThenEcho(self.file(plays)?),
@@ -101,6 +95,16 @@ impl BridgeBody {
             }
         }
     }
+}
+
+/// The audio server that a `ws` object names.
+pub(super) fn audio(ws: &AudioBody, commons: &Commons) -> Result<AudioBridge, Problem> {
+    ws.bridge(&commons.bridges.audio_targets()).map_err(|detail| {
+        if detail.starts_with(voip::VOIP_ONLY) {
+            return voip::refusal("a server that no [[audio_target]] lists");
+        }
+        bad(detail, "see docs/AUDIO_STREAMS.md")
+    })
 }
 
 fn bad(detail: impl Into<String>, hint: &'static str) -> Problem {

@@ -2,7 +2,7 @@
 //!
 //! Decides: whether a request fits the call's state. Given: one request at a time, between two inputs of the session machine. Refuses: to wait.
 
-use super::bridges::{RecordError, bridge_name};
+use super::bridges::{RecordError, TapError, bridge_name};
 use super::cdr::Record;
 use super::control_task::ControlTask;
 use super::observe::{CallRef, unix_ms, unix_s};
@@ -103,6 +103,17 @@ impl ControlTask {
                 }
                 json(self.show(&call))
             }
+            ApiOp::Tap { call, whom } => {
+                let key = self.book.key(&call)?;
+                let about = self.about(key);
+                let whom = whom.as_ref().map(|(server, track)| (&**server, *track));
+                self.bridges.tap(&CallRef::Meta(key), whom, &about).map_err(|e| match e {
+                    TapError::NoMedia => wrong(self.book.state(&call), "the call has no media yet"),
+                    TapError::Taken => ApiError::WrongState { state: "listened to by somebody", hint: "stop the tap that there is first" },
+                    TapError::Busy(why) => ApiError::Engine(why),
+                })?;
+                json(self.show(&call))
+            }
             ApiOp::Node => Ok(ApiReply::Json(self.node())),
             ApiOp::Drain(on) => {
                 if !on && self.stopping {
@@ -198,6 +209,7 @@ impl ControlTask {
     fn show(&self, id: &ApiCallId) -> Option<serde_json::Value> {
         let mut shown = self.book.show(id)?;
         let key = self.book.key(id).ok();
+        shown["tapped"] = key.is_some_and(|key| self.bridges.is_tapped(&CallRef::Meta(key))).into();
         shown["recording"] = key.and_then(|key| self.media.bridge(key)).is_some_and(|bridge| bridge.record).into();
         shown["rtp"] = key
             .and_then(|key| self.media.rtp(key))

@@ -3,11 +3,12 @@
 //! Decides: when a connection is made again, when a server that does not read loses audio, and when it has left for good. Given: bridges of the configuration and of
 //! requests. Refuses: to know what the messages mean (`stream` does), and to hold a call up: a link that nobody serves is silence.
 
+use super::bridges::About;
 use super::metrics::{AudioResult, Metrics};
 use super::observe::{CallRef, Watch};
 use super::tls;
 use crate::config::{AudioBridge, AudioTarget, Secret, target_of};
-use crate::stream::{Dialect, MESSAGE_BYTES_MAX, StreamInfo, StreamSession, Wire};
+use crate::stream::{Dialect, MESSAGE_BYTES_MAX, StreamInfo, StreamSession, Track, Wire};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -18,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tipring_engine::bridge::{PcmConfig, PcmLink, pcm_port};
-use tipring_engine::call::MediaPort;
+use tipring_engine::bridge::{Listener, PcmConfig, PcmLink, PcmPort, TapReader, pcm_port};
+use tipring_engine::call::{FrameBuffer, Incoming, MediaPort, Outgoing};
 use tipring_engine::codec::FRAME_SAMPLES_MAX;
 use tipring_engine::time::Span;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -71,7 +72,30 @@ impl AudioPeers {
     }
 
     /// A port for one call; its connection is made at once, and begins to speak when the call listens.
-    pub(crate) fn port(&self, bridge: &AudioBridge, call: &CallRef, about: &[(&str, String)]) -> Box<dyn MediaPort> {
+    pub(crate) fn port(&self, bridge: &AudioBridge, call: &CallRef, about: &About) -> Box<dyn MediaPort> {
+        Box::new(self.connect(bridge, Track::Inbound, call, about))
+    }
+
+    /// Lets a server hear one direction of a call beside whatever the call is bridged to. It hears until the tap is closed, and what it says is heard by nobody.
+    /// More readers may follow the first, when the call's port is exchanged. The error is for a log.
+    pub(crate) fn listen(
+        &self,
+        reader: TapReader,
+        track: Track,
+        bridge: &AudioBridge,
+        call: &CallRef,
+        about: &About,
+    ) -> Result<mpsc::Sender<TapReader>, String> {
+        let listener = Listener::new(reader, track == Track::Inbound, bridge.dialect.rate()).map_err(|e| e.to_string())?;
+        // Who has left does not listen: there is nothing to be kept open for.
+        let server = AudioBridge { hangs_up: true, ..bridge.clone() };
+        let port = self.connect(&server, track, call, about);
+        let (more, readers) = mpsc::channel(READERS_MAX);
+        self.handle.spawn(feed(listener, readers, port, self.stop.subscribe()));
+        Ok(more)
+    }
+
+    fn connect(&self, bridge: &AudioBridge, track: Track, call: &CallRef, about: &About) -> PcmPort {
         let bell = Arc::new(Bell::default());
         let queue = Span::from_millis(u64::try_from(bridge.queue.as_millis()).unwrap_or(u64::MAX));
         let config = PcmConfig { queue, ..PcmConfig::new(bridge.dialect.rate()) };
@@ -89,12 +113,13 @@ impl AudioPeers {
             tls,
             ids: (self.account, call_bytes),
             parameters,
+            track,
             call: call.clone(),
             watch: self.watch.clone(),
             metrics: Arc::clone(&self.metrics),
         };
         self.handle.spawn(peer.run(link, bell, self.stop.subscribe()));
-        Box::new(port)
+        port
     }
 }
 
@@ -193,6 +218,7 @@ struct Peer {
     tls: Option<Arc<rustls::ClientConfig>>,
     ids: ([u8; 16], [u8; 16]),
     parameters: Vec<(String, String)>,
+    track: Track,
     call: CallRef,
     watch: Watch,
     metrics: Arc<Metrics>,
@@ -272,7 +298,7 @@ impl Peer {
         self.metrics.audio(AudioResult::Connected);
         let mut stream = [0; 16];
         tls::random(&mut stream);
-        let info = StreamInfo::new(self.ids.0, self.ids.1, stream, self.parameters.clone());
+        let info = StreamInfo { track: self.track, ..StreamInfo::new(self.ids.0, self.ids.1, stream, self.parameters.clone()) };
         let mut session = StreamSession::new(self.bridge.dialect, info);
         let mut pcm = [0; FRAME_SAMPLES_MAX];
         let samples = link.rate().frame_samples();
@@ -402,6 +428,29 @@ impl Peer {
     }
 }
 
+/// Is the call for a server that only listens: a frame each 20 ms, until the tap is closed and no other one follows, or the server has left.
+async fn feed(mut listener: Listener, mut readers: mpsc::Receiver<TapReader>, mut port: PcmPort, mut stop: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(FRAME_MS));
+    let mut unheard = Box::new(FrameBuffer::default());
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let is_over = listener.is_over();
+        listener.turn(|samples| port.incoming(Incoming::Pcm { samples, heard: true }));
+        if port.outgoing(&mut unheard) == Outgoing::Finished {
+            return;
+        }
+        if is_over {
+            match readers.try_recv() {
+                Ok(reader) => listener.replace(reader),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
 /// Sends until nobody has anything to say any more, then says goodbye.
 async fn write_messages(mut sink: impl Sink<Message, Error = Error> + Unpin, mut messages: mpsc::Receiver<Wire>) {
     let mut ping = tokio::time::interval(PING_EVERY);
@@ -490,6 +539,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const MESSAGES_MAX: usize = 64;
 /// Of those, kept for marks, digits and the farewell.
 const MESSAGES_RESERVED: usize = 16;
+/// Exchanges of a call's port that a listener may be behind.
+const READERS_MAX: usize = 8;
 /// How often the length of a queue is looked at.
 const LOOK_EVERY: Span = Span::from_secs(1);
 /// A frame of the queue.

@@ -7,17 +7,19 @@ use super::metrics::Metrics;
 use super::observe::{CallRef, Watch};
 use super::recorder::{Done, Recorder};
 use crate::audio::{load_wav, read_wav};
-use crate::config::{AudioTarget, BridgeConfig, BridgeKind, Config};
+use crate::config::{AudioBridge, AudioTarget, BridgeConfig, BridgeKind, Config};
+use crate::stream::Track;
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use tipring_engine::bridge::rtp::RtpLegParams;
-use tipring_engine::bridge::{Echo, Over, OverSwitch, Play, PromptEcho, Tap, TapSwitch};
+use tipring_engine::bridge::{Echo, Over, OverSwitch, Play, PromptEcho, Tap, TapReader, TapSwitch};
 use tipring_engine::call::MediaPort;
 use tipring_engine::codec::SampleRate;
 use tipring_engine::engine::{CallId, CommandError, Engine, RtpLegLocal};
 use tipring_engine::error::AdmitError;
+use tokio::sync::mpsc;
 
 /// Every file that a bridge may play, decoded; and the recorder.
 pub(crate) struct Bridges {
@@ -30,6 +32,32 @@ pub(crate) struct Bridges {
     audio: Option<AudioPeers>,
     /// Of calls with Meta and of a proxy: recording can begin and end while they run.
     switches: Mutex<HashMap<CallRef, TapSwitch>>,
+    /// Of calls with Meta, where there are audio servers: somebody may listen along.
+    listeners: Mutex<HashMap<CallRef, Listening>>,
+}
+
+/// The tap of one call for somebody who listens along.
+struct Listening {
+    switch: TapSwitch,
+    /// Takes the next reader when the call's port is exchanged. None: nobody listens.
+    readers: Option<mpsc::Sender<TapReader>>,
+}
+
+impl Listening {
+    fn is_on(&self) -> bool {
+        self.readers.as_ref().is_some_and(|readers| !readers.is_closed())
+    }
+}
+
+/// Why nobody listens along.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum TapError {
+    /// The call has no media.
+    NoMedia,
+    /// Somebody does already.
+    Taken,
+    /// The call has not yet done what was ordered before, or there is no decoder; for a log.
+    Busy(String),
 }
 
 /// Why a recording did not begin or end.
@@ -54,7 +82,7 @@ impl Bridges {
         let targets: Arc<[AudioTarget]> = config.audio_targets.clone().into();
         let audio = (!targets.is_empty()).then(|| AudioPeers::start(&targets, watch, metrics)).transpose()?;
         let prompts = config.prompts.iter().map(|prompt| (prompt.name.clone(), prompt.wav.clone())).collect();
-        Ok(Self { wavs, prompts, recorder, switches: Mutex::default(), targets, audio })
+        Ok(Self { wavs, prompts, recorder, switches: Mutex::default(), listeners: Mutex::default(), targets, audio })
     }
 
     /// Where audio connections may go.
@@ -123,10 +151,45 @@ impl Bridges {
 
     fn recorded(&self, port: Box<dyn MediaPort>, bridge: &BridgeConfig, call: &CallRef) -> Box<dyn MediaPort> {
         match (&self.recorder, call) {
-            (Some(_), CallRef::Meta(_)) => self.switched(port, bridge.record, call),
+            (_, CallRef::Meta(_)) => self.overheard(self.switched(port, bridge.record, call), call),
             (Some(recorder), CallRef::Direct(_)) if bridge.record => recorder.tap(port, call),
             _ => port,
         }
+    }
+
+    /// A port that somebody may listen to while the call runs, where there are audio servers. Who listened to its predecessor goes on.
+    fn overheard(&self, port: Box<dyn MediaPort>, call: &CallRef) -> Box<dyn MediaPort> {
+        if self.audio.is_none() {
+            return port;
+        }
+        let (tap, mut switch) = Tap::switched(port);
+        let mut listeners = self.listeners();
+        let readers = listeners.remove(call).filter(Listening::is_on).and_then(|was| was.readers);
+        let readers = readers.filter(|readers| switch.open().is_some_and(|reader| readers.try_send(reader).is_ok()));
+        listeners.insert(call.clone(), Listening { switch, readers });
+        Box::new(tap)
+    }
+
+    /// Lets an audio server listen to a running call, or ends that.
+    pub(crate) fn tap(&self, call: &CallRef, whom: Option<(&AudioBridge, Track)>, about: &About) -> Result<(), TapError> {
+        let mut listeners = self.listeners();
+        let listening = listeners.get_mut(call).filter(|listening| !listening.switch.is_abandoned()).ok_or(TapError::NoMedia)?;
+        let Some((server, track)) = whom else {
+            let was_on = listening.readers.take().is_some();
+            return if !was_on || listening.switch.close() { Ok(()) } else { Err(TapError::Busy("the call is behind".into())) };
+        };
+        if listening.is_on() {
+            return Err(TapError::Taken);
+        }
+        let peers = self.audio.as_ref().ok_or(TapError::NoMedia)?;
+        let reader = listening.switch.open().ok_or_else(|| TapError::Busy("the call is behind".into()))?;
+        listening.readers = Some(peers.listen(reader, track, server, call, about).map_err(TapError::Busy)?);
+        Ok(())
+    }
+
+    /// Whether somebody listens along.
+    pub(crate) fn is_tapped(&self, call: &CallRef) -> bool {
+        self.listeners().get(call).is_some_and(Listening::is_on)
     }
 
     /// A port whose recording can begin and end while the call runs, where recordings are made.
@@ -164,6 +227,12 @@ impl Bridges {
     /// The call is over.
     pub(crate) fn forget(&self, call: &CallRef) {
         self.lock().remove(call);
+        self.listeners().remove(call);
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<CallRef, Listening>> {
+        // As for the other table.
+        self.listeners.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CallRef, TapSwitch>> {

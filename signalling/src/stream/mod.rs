@@ -51,6 +51,26 @@ impl Dialect {
     }
 }
 
+/// Which direction of the call a connection carries.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Track {
+    /// What the user says.
+    #[default]
+    Inbound,
+    /// What the user hears.
+    Outbound,
+}
+
+impl Track {
+    /// As the Twilio protocol, and our API, name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
 /// What was wrong with a message: for the log of whoever writes the other side.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StreamFault(pub String);

@@ -5,7 +5,7 @@
 
 use super::asterisk::{self, Format};
 use super::audiosocket::{self, Frame, FrameReader};
-use super::{Dialect, StreamFault, l16, twilio};
+use super::{Dialect, StreamFault, Track, l16, twilio};
 use std::collections::VecDeque;
 use tipring_engine::bridge::PcmLink;
 use tipring_engine::codec::FRAME_SAMPLES_MAX;
@@ -24,6 +24,8 @@ pub struct StreamInfo {
     pub stream_sid: String,
     /// The application's own parameters, and ours.
     pub parameters: Vec<(String, String)>,
+    /// Whose words are sent.
+    pub track: Track,
 }
 
 impl StreamInfo {
@@ -35,7 +37,13 @@ impl StreamInfo {
                 sid
             })
         };
-        Self { account_sid: sid("AC", account), call_sid: sid("CA", call), stream_sid: sid("MZ", stream), parameters }
+        Self {
+            account_sid: sid("AC", account),
+            call_sid: sid("CA", call),
+            stream_sid: sid("MZ", stream),
+            parameters,
+            track: Track::Inbound,
+        }
     }
 
     /// The 16 bytes that name the call, for AudioSocket.

@@ -96,7 +96,7 @@ pub(super) fn start(seq: u64, info: &StreamInfo) -> String {
             "accountSid": info.account_sid,
             "streamSid": info.stream_sid,
             "callSid": info.call_sid,
-            "tracks": ["inbound"],
+            "tracks": [info.track.name()],
             "mediaFormat": { "encoding": "audio/x-mulaw", "sampleRate": 8_000, "channels": 1 },
             "customParameters": parameters,
         },
@@ -108,9 +108,9 @@ pub(super) fn start(seq: u64, info: &StreamInfo) -> String {
 /// Written by hand: there are fifty a second, and nothing in it needs escaping.
 pub(super) fn media(seq: u64, chunk: u64, timestamp_ms: u64, mu_law: &[u8], info: &StreamInfo) -> String {
     let payload = LENIENT.encode(mu_law);
-    let sid = &info.stream_sid;
+    let (sid, track) = (&info.stream_sid, info.track.name());
     format!(
-        r#"{{"event":"media","sequenceNumber":"{seq}","media":{{"track":"inbound","chunk":"{chunk}","timestamp":"{timestamp_ms}","payload":"{payload}"}},"streamSid":"{sid}"}}"#
+        r#"{{"event":"media","sequenceNumber":"{seq}","media":{{"track":"{track}","chunk":"{chunk}","timestamp":"{timestamp_ms}","payload":"{payload}"}},"streamSid":"{sid}"}}"#
     )
 }
 

@@ -1,5 +1,6 @@
 //! Bodies of requests, as serde reads them. An unknown member is refused: it is a typing error, or another version's.
 
+use crate::config::AudioBody;
 use crate::config::Secret;
 use crate::control::bridge_body::BridgeBody;
 use serde::de::Error;
@@ -33,12 +34,29 @@ pub(super) struct PlayBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RecordBody {
-    pub(super) action: RecordAction,
+    pub(super) action: Action,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TapBody {
+    pub(super) action: Action,
+    /// Whose words: `inbound` unless told.
+    pub(super) track: Option<TapTrack>,
+    /// Who listens; with `start` only.
+    pub(super) ws: Option<AudioBody>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum RecordAction {
+pub(super) enum TapTrack {
+    Inbound,
+    Outbound,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Action {
     Start,
     Stop,
 }

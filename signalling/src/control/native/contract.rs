@@ -1,9 +1,10 @@
 //! What the service asks of the task that owns the calls, and what can be wrong with it.
 
 use super::book::{ApiCallId, Lookup};
-use crate::config::BridgeConfig;
+use crate::config::{AudioBridge, BridgeConfig};
 use crate::control::problem::Problem;
 use crate::session::{Dial, Personal};
+use crate::stream::Track;
 use hyper::StatusCode;
 use serde_json::Value;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub(crate) enum ApiOp {
     Engine(ApiCallId),
     /// Begin or end its recording.
     Record { call: ApiCallId, on: bool },
+    /// Let an audio server listen along, or none any more.
+    Tap { call: ApiCallId, whom: Option<(Box<AudioBridge>, Track)> },
     /// This node's load.
     Node,
     /// Stop or go on taking calls.

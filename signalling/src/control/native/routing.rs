@@ -89,6 +89,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("calls/*/play", Scope::CallsWrite, DO),
     post("calls/*/dtmf", Scope::CallsWrite, BEGIN),
     post("calls/*/record", Scope::CallsWrite, DO),
+    post("calls/*/tap", Scope::CallsWrite, DO),
     post("calls/*/callback", Scope::CallsWrite, &[201, 400, 401, 403, 404, 408, 409, 413, 415, 422, 503]),
     get("permissions", Scope::CallsRead, &[200, 401, 403, 409, 422, 502]),
     post("permissions", Scope::CallsWrite, &[202, 400, 401, 403, 408, 409, 413, 415, 422, 502, 503]),

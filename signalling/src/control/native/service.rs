@@ -2,7 +2,7 @@
 //!
 //! Decides: scopes, shapes of bodies, statuses. Given: requests with a bearer key. Refuses: to touch a call itself (the control task does), and anything without a key.
 
-use super::bodies::{AcceptBody, AskBody, CallbackBody, DialBody, EmptyBody, PlayBody, RecordAction, RecordBody};
+use super::bodies::{AcceptBody, Action, AskBody, CallbackBody, DialBody, EmptyBody, PlayBody, RecordBody, TapBody, TapTrack};
 use super::book::ApiCallId;
 use super::contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 use super::events::EventHub;
@@ -10,9 +10,9 @@ use super::idempotency::{Answer, Idempotency, KEY_BYTES_MAX, Key, Seen};
 use super::routing::{self, Found, Route};
 use super::signup::Signups;
 use super::stream::{self, Filter};
-use crate::config::{ApiConfig, BridgeConfig, NumberRole, Scope};
+use crate::config::{ApiConfig, AudioBridge, BridgeConfig, NumberRole, Scope};
 use crate::control::bodies::{self, DigitsBody, digits_refused};
-use crate::control::bridge_body::{BridgeBody, Plays};
+use crate::control::bridge_body::{self, BridgeBody, Plays};
 use crate::control::figures::stats_json;
 use crate::control::problem::Problem;
 use crate::control::voip::{names_outside, refusal as voip_refusal};
@@ -20,6 +20,7 @@ use crate::graph::code::Cause;
 use crate::session::{Dial, Personal};
 use crate::shell::http_server::{Reply, Service, query_pairs, typed};
 use crate::shell::{Commons, GraphClient, HostCommand, Reloader};
+use crate::stream::Track;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -238,8 +239,9 @@ impl Native {
             ["calls", id, "dtmf"] => return self.digits(call(id), DigitsBody::read(body)?).await,
             ["calls", id, "record"] => {
                 let body: RecordBody = json_body(body, false)?;
-                (ApiOp::Record { call: call(id), on: body.action == RecordAction::Start }, StatusCode::OK)
+                (ApiOp::Record { call: call(id), on: body.action == Action::Start }, StatusCode::OK)
             }
+            ["calls", id, "tap"] => (ApiOp::Tap { call: call(id), whom: self.tap(&json_body(body, false)?)? }, StatusCode::OK),
             ["node", "reload"] => {
                 json_body::<EmptyBody>(body, true)?;
                 return self.reload();
@@ -432,6 +434,24 @@ impl Native {
             reply.headers_mut().insert(header::LOCATION, location);
         }
         Ok(reply)
+    }
+
+    /// Who is to listen along; none: nobody any more.
+    fn tap(&self, wanted: &TapBody) -> Result<Option<(Box<AudioBridge>, Track)>, Problem> {
+        match (wanted.action, &wanted.ws) {
+            (Action::Start, Some(ws)) => {
+                let server = bridge_body::audio(ws, &self.commons)?;
+                let track = if wanted.track == Some(TapTrack::Outbound) { Track::Outbound } else { Track::Inbound };
+                Ok(Some((Box::new(server), track)))
+            }
+            (Action::Stop, None) if wanted.track.is_none() => Ok(None),
+            (action, _) => Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "BAD_TAP",
+                if action == Action::Start { "ws is missing" } else { "stop takes neither ws nor track" },
+                "start with the ws of a listed audio server, and stop with nothing else",
+            )),
+        }
     }
 
     /// The bridge that a request asks for.
