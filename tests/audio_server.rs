@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::sound::tone;
 use futures_util::{SinkExt, StreamExt};
@@ -94,6 +95,15 @@ pub fn talker(hz: f64) -> Box<Script> {
             _ => Vec::new(),
         }
     })
+}
+
+/// Waits for what must come, a minute at most: a busy machine takes its time.
+pub async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is().await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(

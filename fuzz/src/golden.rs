@@ -33,7 +33,7 @@ fn diet(target: &str) -> (Framing, &'static [&'static str]) {
         "jitter" => (Framing::Whole, &["rtp", "opus", "jitter"]),
         "rtcp" | "reporter" => (Framing::Whole, &["rtcp", "rtp"]),
         "dtmf" => (Framing::Whole, &["dtmf"]),
-        "opus_toc" | "opus_reframe" => (Framing::Whole, &["opus"]),
+        "opus_toc" | "opus_reframe" | "listen" => (Framing::Whole, &["opus"]),
         "sim_wire" => (Framing::Whole, &["stun", "rtp", "rtcp", "dtls", "demux"]),
         "sdp" | "sim_sdp" => (Framing::Whole, &["sdp"]),
         "webhook" => (Framing::Whole, &["webhook"]),

@@ -2,8 +2,10 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::disallowed_methods, reason = "a process of its own runs on the wall clock; nothing is asserted about it")]
 
+mod program;
+
+use program::tipring;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tipring_meta_sim::user::{Speech, UserScript};
 use tipring_signalling::audio::read_ogg_opus;
 use tipring_signalling::cli::demo::relaxed;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const USER: &str = "15550100123";
@@ -64,19 +66,7 @@ impl World {
         );
         let path = self.file("tipring.toml");
         std::fs::write(&path, config).expect("a configuration");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tipring"))
-            .args(["call", "--config"])
-            .arg(&path)
-            .args(arguments)
-            .env("VERIFY", "verify")
-            .env("APP_SECRET", &account.app_secret)
-            .env("TOKEN", &account.access_token)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the command starts");
+        let mut child = tipring(account).args(["call", "--config"]).arg(&path).args(arguments).spawn().expect("the command starts");
         let mut errors = BufReader::new(child.stderr.take().expect("standard error")).lines();
         let mut steps = Vec::new();
         while let Some(line) = tokio::time::timeout(PATIENCE, errors.next_line()).await.expect("a word in time").expect("text") {

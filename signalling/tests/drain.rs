@@ -2,6 +2,9 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::disallowed_methods, reason = "a process of its own runs on the wall clock; nothing is asserted about it")]
 
+mod program;
+
+use program::{addresses, tipring};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use tipring_meta_sim::shell::{CallReport, Sim, SimConfig};
 use tipring_meta_sim::user::{UserScript, Voice};
 use tipring_signalling::cli::demo::relaxed;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,28 +54,15 @@ impl World {
         );
         let path = directory.join("tipring.toml");
         std::fs::write(&path, config).expect("a configuration");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tipring"))
-            .args(["serve", "--config"])
-            .arg(&path)
-            .env("VERIFY", "verify")
-            .env("APP_SECRET", &account.app_secret)
-            .env("TOKEN", &account.access_token)
-            .env("KEY", KEY)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the daemon starts");
+        let mut command = tipring(account);
+        command.args(["serve", "--config"]).arg(&path).env("KEY", KEY).stdout(Stdio::null());
+        let mut child = command.spawn().expect("the daemon starts");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
         let (web, api) = loop {
             let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("a word in time").expect("text").expect("it runs");
             let entry: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-            if entry["fields"]["message"] == "tipring runs" {
-                let word = |name: &str| {
-                    entry["fields"][name].as_str().expect("an address").trim_start_matches("Some(").trim_end_matches(')').to_owned()
-                };
-                break (word("webhooks"), word("api"));
+            if let Some(both) = addresses(&entry) {
+                break both;
             }
         };
         // Its log must not fill the pipe.

@@ -2,6 +2,9 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::disallowed_methods, reason = "a process of its own runs on the wall clock; nothing is asserted about it")]
 
+mod program;
+
+use program::tipring;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,19 +41,9 @@ impl World {
     /// Runs the command; its exit code, standard output and standard error.
     async fn run(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
         let account = self.sim.account();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tipring"))
-            .args(arguments)
-            .env("TIPRING_CONFIG", self.directory.join("tipring.toml"))
-            .env("VERIFY", "verify")
-            .env("APP_SECRET", &account.app_secret)
-            .env("TOKEN", &account.access_token)
-            .env("PIN", PIN)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the command starts");
+        let mut command = tipring(account);
+        command.args(arguments).env("TIPRING_CONFIG", self.directory.join("tipring.toml")).env("PIN", PIN).stdin(Stdio::piped());
+        let mut child = command.spawn().expect("the command starts");
         let mut stdin = child.stdin.take().expect("standard input");
         // A command that refuses its arguments does not read.
         let _ = stdin.write_all(input.as_bytes()).await;

@@ -3,6 +3,9 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::disallowed_methods, reason = "a process of its own runs on the wall clock; nothing is asserted about it")]
 
+mod program;
+
+use program::{addresses, tipring};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -111,18 +114,9 @@ impl World {
 
     async fn run(&mut self) {
         let account = self.sim.account();
-        self.child = Command::new(env!("CARGO_BIN_EXE_tipring"))
-            .args(["serve", "--config"])
-            .arg(self.directory.join("tipring.toml"))
-            .env("VERIFY", "verify")
-            .env("TOKEN", &account.access_token)
-            .env("KEY", KEY)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the daemon starts");
+        let mut command = tipring(account);
+        command.args(["serve", "--config"]).arg(self.directory.join("tipring.toml")).env("KEY", KEY).stdout(Stdio::null());
+        self.child = command.spawn().expect("the daemon starts");
         let mut lines = BufReader::new(self.child.stderr.take().expect("standard error")).lines();
         let log = Arc::clone(&self.log);
         tokio::spawn(async move {
@@ -131,9 +125,7 @@ impl World {
             }
         });
         let entry = self.logged("tipring runs", 1).await;
-        let word =
-            |name: &str| entry["fields"][name].as_str().expect("an address").trim_start_matches("Some(").trim_end_matches(')').to_owned();
-        (self.web, self.api) = (word("webhooks"), word("api"));
+        (self.web, self.api) = addresses(&entry).expect("addresses");
         let port = self.web.rsplit(':').next().expect("a port");
         self.sim.set_webhook_url(format!("https://localhost:{port}/webhook"));
     }

@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::header::ACCEPT;
@@ -13,7 +12,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tipring_signalling::config::{AudioTarget, Config, DirectConfig, Secret};
 use tipring_signalling::shell::{Daemon, DaemonHandle};
-use tipring_tests::audio_server::{AudioServer, Script, talker};
+use tipring_tests::audio_server::{AudioServer, Script, talker, until};
 use tipring_tests::sound::typical_tone_share;
 use tipring_tests::str0m_peer::{Running, Str0mPeer};
 use tokio_rustls::TlsAcceptor;
@@ -44,14 +43,6 @@ async fn call(client: &Client, base: &str, ws: Value) -> (String, Running) {
     let put = client.put(format!("{session}/answer")).bearer_auth(TOKEN).json(&json!({ "sdp": answer }));
     assert_eq!(put.send().await.expect("an answer").status(), StatusCode::OK);
     (session, peer.run(CALLER_HZ))
-}
-
-async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is().await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn state(client: &Client, session: &str) -> String {

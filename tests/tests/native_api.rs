@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::{Client, StatusCode};
@@ -22,7 +22,7 @@ use tipring_signalling::config::{
 use tipring_signalling::sdp::KeyExchange;
 use tipring_signalling::shell::{Daemon, DaemonHandle};
 use tipring_signalling::webhook::signature;
-use tipring_tests::audio_server::{AudioServer, talker};
+use tipring_tests::audio_server::{AudioServer, talker, until};
 use tipring_tests::rtp_peer::RtpPeer;
 use tipring_tests::sound::{tone, typical_tone_share};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -428,14 +428,6 @@ async fn a_transcriber_listens_along_and_is_not_heard() {
     let [echo, said] = [700.0, 440.0].map(|hz| typical_tone_share(&report.heard_pcm, hz, 16_000));
     assert!(echo > 0.5 && said < 0.1, "the user hears {echo:.3} of the echo and {said:.3} of the transcriber");
     world.stop().await;
-}
-
-async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is().await {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]

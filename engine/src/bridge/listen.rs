@@ -75,13 +75,12 @@ impl Listener {
     }
 
     fn put(&mut self, packet: Taped) {
-        // An epoch above zero, so that what came before the first packet has a place.
-        let at = match self.head {
-            None => EPOCH + u64::from(packet.timestamp),
-            Some(_) => self.newest.wrapping_add_signed(i64::from(packet.timestamp.wrapping_sub(self.newest as u32) as i32)),
-        };
-        if self.head.is_none() || at.abs_diff(self.newest) > JUMP_TICKS {
-            // The first, or another source: its past has nothing to do with what was heard.
+        let step = i64::from(packet.timestamp.wrapping_sub(self.newest as u32) as i32);
+        let mut at = self.newest.saturating_add_signed(step);
+        if self.head.is_none() || step.unsigned_abs() > JUMP_TICKS {
+            // The first, or another source: its past has nothing to do with what was heard. An epoch above zero, so that what came before has a place, and one for each
+            // source, so that none leads below it.
+            at = EPOCH + u64::from(packet.timestamp);
             self.waiting.clear();
             self.samples.clear();
             self.decoder.reset();

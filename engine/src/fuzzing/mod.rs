@@ -21,7 +21,7 @@ pub use jitter::fuzz_jitter;
 pub use leg::fuzz_rtp_leg;
 pub use media::{fuzz_dtmf, fuzz_opus_reframe, fuzz_opus_toc, fuzz_reporter, fuzz_rtcp, fuzz_rtp};
 #[cfg(feature = "opus")]
-pub use opus::fuzz_opus_decode;
+pub use opus::{fuzz_listen, fuzz_opus_decode};
 pub use srtp::{fuzz_srtcp_receive, fuzz_srtp_receive};
 pub use stun::fuzz_stun;
 
@@ -37,6 +37,8 @@ pub const TARGETS: &[Target] = &[
     ("dtmf_send", fuzz_dtmf_send),
     ("ice_agent", fuzz_ice_agent),
     ("jitter", fuzz_jitter),
+    #[cfg(feature = "opus")]
+    ("listen", fuzz_listen),
     #[cfg(feature = "opus")]
     ("opus_decode", fuzz_opus_decode),
     ("opus_reframe", fuzz_opus_reframe),

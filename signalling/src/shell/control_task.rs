@@ -447,7 +447,7 @@ impl ControlTask {
         self.watch.tell(DaemonEvent::Media { call: CallRef::Meta(key), event: event.clone() });
         let told = match event {
             CallEvent::LocalReady(params) => {
-                self.media.set_local(key, &params);
+                self.media.set_local(call, &params);
                 Some(EngineEvent::LocalReady(params))
             }
             CallEvent::MediaReady => Some(EngineEvent::MediaReady),

@@ -89,8 +89,8 @@ impl MediaTable {
     }
 
     /// Our candidates are complete.
-    pub(super) fn set_local(&mut self, key: CallKey, local: &LocalParams) {
-        if let Some(media) = self.of(key) {
+    pub(super) fn set_local(&mut self, call: CallId, local: &LocalParams) {
+        if let Some(media) = self.by_call.get_mut(&call) {
             media.local = LocalCandidates::of(local);
         }
     }

@@ -17,6 +17,7 @@ pub mod twilio;
 pub use session::{StreamInfo, StreamSession, Wire};
 
 use core::fmt;
+use serde::Deserialize;
 use tipring_engine::codec::SampleRate;
 
 /// A protocol and the rate of its audio.
@@ -52,7 +53,8 @@ impl Dialect {
 }
 
 /// Which direction of the call a connection carries.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[serde(rename_all = "lowercase")]
 pub enum Track {
     /// What the user says.
     #[default]

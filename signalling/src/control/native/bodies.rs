@@ -3,6 +3,7 @@
 use crate::config::AudioBody;
 use crate::config::Secret;
 use crate::control::bridge_body::BridgeBody;
+use crate::stream::Track;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -42,16 +43,9 @@ pub(super) struct RecordBody {
 pub(super) struct TapBody {
     pub(super) action: Action,
     /// Whose words: `inbound` unless told.
-    pub(super) track: Option<TapTrack>,
+    pub(super) track: Option<Track>,
     /// Who listens; with `start` only.
     pub(super) ws: Option<AudioBody>,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum TapTrack {
-    Inbound,
-    Outbound,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Decides: scopes, shapes of bodies, statuses. Given: requests with a bearer key. Refuses: to touch a call itself (the control task does), and anything without a key.
 
-use super::bodies::{AcceptBody, Action, AskBody, CallbackBody, DialBody, EmptyBody, PlayBody, RecordBody, TapBody, TapTrack};
+use super::bodies::{AcceptBody, Action, AskBody, CallbackBody, DialBody, EmptyBody, PlayBody, RecordBody, TapBody};
 use super::book::ApiCallId;
 use super::contract::{ApiError, ApiOp, ApiReply, ApiRequest, NewCall};
 use super::events::EventHub;
@@ -439,11 +439,7 @@ impl Native {
     /// Who is to listen along; none: nobody any more.
     fn tap(&self, wanted: &TapBody) -> Result<Option<(Box<AudioBridge>, Track)>, Problem> {
         match (wanted.action, &wanted.ws) {
-            (Action::Start, Some(ws)) => {
-                let server = bridge_body::audio(ws, &self.commons)?;
-                let track = if wanted.track == Some(TapTrack::Outbound) { Track::Outbound } else { Track::Inbound };
-                Ok(Some((Box::new(server), track)))
-            }
+            (Action::Start, Some(ws)) => Ok(Some((Box::new(bridge_body::audio(ws, &self.commons)?), wanted.track.unwrap_or_default()))),
             (Action::Stop, None) if wanted.track.is_none() => Ok(None),
             (action, _) => Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
